@@ -1,0 +1,1 @@
+"""The contract with users: objects, their fields, and the one YAML loader."""

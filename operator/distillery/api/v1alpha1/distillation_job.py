@@ -1,0 +1,93 @@
+"""DistillationJob: one distillation, from a dataset to an evaluated and released student."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from distillery.api.base import ApiModel
+from distillery.api.v1alpha1.common import API_VERSION, DnsName, FreeForm, Metadata, Money, Name, Storage, Text
+from distillery.api.v1alpha1.dataset import Dataset
+from distillery.api.v1alpha1.evaluation import Evaluation
+from distillery.api.v1alpha1.filter import Filter
+from distillery.api.v1alpha1.student import Student
+from distillery.api.v1alpha1.teacher import Teacher
+
+KIND: Literal["DistillationJob"] = "DistillationJob"
+
+
+class Output(ApiModel):
+    """What an answer looks like."""
+
+    format: Literal["label", "json", "text"]
+    """`label`: one of labels; `json`: a JSON value, of schema if given; `text`: free text."""
+    labels: Annotated[list[Name], Field(min_length=2, max_length=1000)] | None = None
+    """The answers of a label task."""
+    schema_: FreeForm | None = Field(default=None, alias="schema")
+    """JSON schema of a json task."""
+
+
+class Task(ApiModel):
+    """Production's own contract: the same prompt reaches teacher, student and serving."""
+
+    system_prompt: Text | None = None
+    """System message put before every row."""
+    output: Output
+    """What an answer looks like."""
+    monthly_requests: Annotated[int, Field(ge=1)] | None = None
+    """Production traffic, for break-even and savings."""
+
+
+class Release(ApiModel):
+    """Publish the student under a name when the verdict passes."""
+
+    name: DnsName
+    """Name of the model family, `models/<name>/<version>/` in the store."""
+
+
+class Budget(ApiModel):
+    """What the job may spend on the teacher."""
+
+    max_cost: Money | None = None
+    """Hard limit on reserved + spent; needs teacher.pricing."""
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "USD"
+    """Currency of every amount."""
+
+
+class DistillationJobSpec(ApiModel):
+    """The wanted distillation. Each section after `task` is a stage, in this order."""
+
+    storage: Storage | None = None
+    """Where artifacts live; locally omitted: a folder in the workdir."""
+    task: Task
+    """Production's own contract."""
+    dataset: Dataset
+    """Stage 1: inputs."""
+    teacher: Teacher
+    """Stage 2: answers."""
+    filter: Filter = Filter()
+    """Stage 3: answers worth learning."""
+    student: Student
+    """Stage 4: training."""
+    evaluation: Evaluation = Evaluation()
+    """Stage 5: proof."""
+    release: Release | None = None
+    """Published on a passing verdict."""
+    budget: Budget = Budget()
+    """Limit on the teacher's bill."""
+
+
+class DistillationJob(ApiModel):
+    """The object as users write it; `status` is accepted and ignored, since `kubectl get -o yaml` returns it."""
+
+    api_version: Literal["distillery.dev/v1alpha1"] = API_VERSION
+    """Group and version."""
+    kind: Literal["DistillationJob"] = KIND
+    """Kind."""
+    metadata: Metadata
+    """Name and namespace."""
+    spec: DistillationJobSpec
+    """The wanted distillation."""
+    status: FreeForm | None = None
+    """Written by the operator."""

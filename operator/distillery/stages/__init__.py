@@ -1,0 +1,1 @@
+"""The five stages of a distillation: one folder each, declared in `catalog`."""
