@@ -28,16 +28,19 @@ class Problem:
     """One mistake in what the user wrote.
 
     `path` is the field (`spec.teacher.parameters.topLogprobs`) or the file and line (`tickets.jsonl:17`),
-    `message` says what is wrong with which value, `repair` says what to write instead.
+    `message` says what is wrong with which value, `repair` says what to write instead, `place` where a field
+    is written (`job.yaml:12`, `--set`).
     """
 
     path: str
     message: str
     repair: str = ""
+    place: str = ""
 
     def __str__(self) -> str:
         """Render as one line."""
-        return f"{self.path}: {self.message}" + (f" → {self.repair}" if self.repair else "")
+        place = f"{self.place}: " if self.place else ""
+        return f"{place}{self.path}: {self.message}" + (f" → {self.repair}" if self.repair else "")
 
 
 class SpecError(DistilleryError):

@@ -21,7 +21,7 @@ class ApiModel(BaseModel):
 
 
 class WireModel(BaseModel):
-    """What another release of ours may have written (records, reports, manifests): unknown fields are ignored."""
+    """What another release of ours may have written (records, reports): unknown fields are ignored."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, allow_inf_nan=False

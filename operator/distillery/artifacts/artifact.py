@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from distillery.api.base import WireModel
 from distillery.artifacts import layout
-from distillery.artifacts.manifest import Manifest, ManifestFile
+from distillery.artifacts.files import file_digest, landing
+from distillery.artifacts.manifest import MANIFEST_VERSION, Manifest, ManifestFile
 from distillery.artifacts.store import MissingObject, ObjectStore
-from distillery.errors import Conflict, StageFailed
+from distillery.errors import Conflict, StageFailed, TransientError
 
+__all__ = ["CORRUPT", "TOO_NEW", "Artifact", "ArtifactWriter", "file_digest", "find_manifest"]
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+log = logging.getLogger(__name__)
+
+CORRUPT = "ArtifactCorrupt"
+TOO_NEW = "ArtifactTooNew"
 
 
 def find_manifest(store: ObjectStore, stage: str, identity: str) -> Manifest | None:
-    """Return the manifest of a complete artifact, or None."""
+    """Return the manifest of a complete artifact, or None.
+
+    Raises:
+        StageFailed: ArtifactCorrupt if it is unreadable or another artifact's, ArtifactTooNew if a later
+            release of distillery wrote it in a form that this one does not know.
+    """
+    key = layout.manifest(stage, identity)
     try:
-        return Manifest.decode(store.get(layout.manifest(stage, identity)))
+        data = store.get(key)
     except MissingObject:
         return None
+    try:
+        version = _Versioned.model_validate_json(data).version
+        if version > MANIFEST_VERSION:
+            message = f"{store.uri}/{key} has version {version}, written by a newer distillery: upgrade"
+            raise StageFailed(TOO_NEW, message)
+        manifest = Manifest.decode(data)
+    except ValidationError:
+        raise _corrupt(store, stage, identity, key, "is not a manifest") from None
+    if (manifest.stage, manifest.identity) != (stage, identity):
+        raise _corrupt(store, stage, identity, key, "belongs to another artifact")
+    return manifest
+
+
+class _Versioned(WireModel):
+    """As much of any document as every release understands."""
+
+    version: int
 
 
 class ArtifactWriter:
     """Collects files in a local folder and publishes them: payload first, manifest last.
 
-    Every writer has a random id and a prefix of its own, so two attempts that overlap never touch each other's files;
-    the first manifest wins and the loser adopts it.
+    Every writer has a random id and a prefix of its own, so two attempts that overlap never touch each
+    other's files; the first manifest wins and the loser adopts it.
     """
 
     def __init__(self, store: ObjectStore, stage: str, identity: str, folder: Path) -> None:
@@ -43,8 +72,8 @@ class ArtifactWriter:
         self.folder.mkdir(parents=True)
 
     def path(self, name: str) -> Path:
-        """Return the local path at which to write the payload file `name` (`/` allowed); its folder exists."""
-        path = self.folder / name
+        """Return the local path for the payload file `name` (`/` allowed); its folder exists."""
+        path = self.folder / layout.check_key(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -53,22 +82,44 @@ class ArtifactWriter:
         self.path(name).write_bytes(data)
 
     def commit(self, build: Callable[[str, list[ManifestFile]], Manifest]) -> Manifest:
-        """Upload all files, then the manifest that `build(writer id, files)` returns; on a lost race return the winner's."""
+        """Publish the files, then the manifest; return the manifest that counts. The local folder goes.
+
+        Args:
+            build: makes the manifest from the writer id and the files; called once.
+
+        Returns:
+            Our manifest, or on a lost race the winner's; then our payload is removed from the store.
+
+        Raises:
+            TransientError: the winner's manifest was deleted while we looked at it, or the store failed.
+        """
         prefix = layout.writer(self.stage, self.identity, self.writer_id)
         files = []
         for path in sorted(p for p in self.folder.rglob("*") if p.is_file()):
             name = path.relative_to(self.folder).as_posix()
-            self.store.upload(prefix + name, path)
             files.append(ManifestFile(path=name, size=path.stat().st_size, sha256=file_digest(path)))
+            self.store.upload(prefix + name, path)
         manifest = build(self.writer_id, files)
         try:
             self.store.put(layout.manifest(self.stage, self.identity), manifest.encode(), if_absent=True)
         except Conflict:
-            winner = find_manifest(self.store, self.stage, self.identity)
-            if winner is None:
-                raise
-            return winner
+            manifest = self._adopt(prefix, files)
+        shutil.rmtree(self.folder)
         return manifest
+
+    def _adopt(self, prefix: str, files: list[ManifestFile]) -> Manifest:
+        winner = find_manifest(self.store, self.stage, self.identity)
+        if winner is None:
+            message = f"the {self.stage} artifact {self.identity[:12]} was deleted while it was made"
+            raise TransientError(message)
+        if winner.writer == self.writer_id:  # our own manifest, whose first answer was lost
+            return winner
+        try:
+            for file in files:
+                self.store.delete(prefix + file.path)
+        except (TransientError, StageFailed) as error:
+            log.info("left payload of writer %s to `distillery prune`: %s", self.writer_id, error)
+        return winner
 
 
 class Artifact:
@@ -78,26 +129,22 @@ class Artifact:
         self.store = store
         self.manifest = manifest
         self._cache = cache / manifest.stage / manifest.identity[:16] / manifest.writer
+        self._files = {file.path: file for file in manifest.files}
+        self._verified: set[str] = set()
 
     def local(self, name: str) -> Path:
-        """Return a local, verified copy of a payload file.
+        """Return a local copy of a payload file, verified once by this reader. Not to be written to.
 
         Raises: StageFailed(ArtifactCorrupt) if size or digest differ, MissingObject if the manifest lacks it.
         """
-        entry = next((file for file in self.manifest.files if file.path == name), None)
+        entry = self._files.get(name)
         if entry is None:
             raise MissingObject(name)
         path = self._cache / name
-        if not (path.exists() and path.stat().st_size == entry.size and file_digest(path) == entry.sha256):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            key = layout.writer(self.manifest.stage, self.manifest.identity, self.manifest.writer) + name
-            try:
-                self.store.download(key, path)
-            except MissingObject:
-                raise StageFailed("ArtifactCorrupt", self._corrupt(key, "is missing")) from None
-            if path.stat().st_size != entry.size or file_digest(path) != entry.sha256:
-                path.unlink()
-                raise StageFailed("ArtifactCorrupt", self._corrupt(key, "does not match its digest"))
+        if name not in self._verified:
+            if not (path.exists() and _matches(path, entry)):
+                self._fetch(entry, path)
+            self._verified.add(name)
         return path
 
     def read(self, name: str) -> bytes:
@@ -106,11 +153,33 @@ class Artifact:
 
     def folder(self, prefix: str) -> Path:
         """Fetch every file under `prefix` (such as `model/`) and return the local folder."""
-        for file in self.manifest.files:
-            if file.path.startswith(prefix):
-                self.local(file.path)
+        for name in self._files:
+            if name.startswith(prefix):
+                self.local(name)
         return self._cache / prefix
 
-    def _corrupt(self, key: str, what: str) -> str:
-        prefix = layout.artifact(self.manifest.stage, self.manifest.identity)
-        return f"{self.store.uri}/{key} {what}: delete {prefix} in the store and run again to rebuild it"
+    def _fetch(self, entry: ManifestFile, path: Path) -> None:
+        stage, identity = self.manifest.stage, self.manifest.identity
+        key = layout.writer(stage, identity, self.manifest.writer) + entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with landing(path) as part:
+            try:
+                self.store.download(key, part)
+            except MissingObject:
+                raise _corrupt(self.store, stage, identity, key, "is missing") from None
+            if part.stat().st_size != entry.size:
+                what = f"has {part.stat().st_size} bytes instead of {entry.size}"
+                raise _corrupt(self.store, stage, identity, key, what)
+            if file_digest(part) != entry.sha256:
+                raise _corrupt(self.store, stage, identity, key, "does not match its digest")
+
+
+def _matches(path: Path, entry: ManifestFile) -> bool:
+    return path.stat().st_size == entry.size and file_digest(path) == entry.sha256
+
+
+def _corrupt(store: ObjectStore, stage: str, identity: str, key: str, what: str) -> StageFailed:
+    prefix = layout.artifact(stage, identity)
+    return StageFailed(
+        CORRUPT, f"{store.uri}/{key} {what}: delete {prefix} in the store and run again to rebuild it"
+    )

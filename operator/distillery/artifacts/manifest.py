@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from distillery.api.base import WireModel
+from distillery.artifacts.layout import check_key
 
 MANIFEST_VERSION = 1
 
@@ -32,7 +33,7 @@ def digest(value: object) -> str:
 class ManifestFile(WireModel):
     """One payload file, its path relative to the writer's prefix."""
 
-    path: str
+    path: Annotated[str, AfterValidator(check_key)]
     size: int
     sha256: str
 

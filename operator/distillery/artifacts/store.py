@@ -23,7 +23,11 @@ class MissingObject(DistilleryError):
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
-    """Facts about one object. `etag` changes with the content; `modified` is in seconds since the epoch."""
+    """Facts about one object; `modified` is in seconds since the epoch.
+
+    Different contents have different etags; equal contents may have different ones too (a directory gives a
+    new etag with every write), so an etag serves `if_match` and nothing else: it is no digest.
+    """
 
     key: str
     size: int
@@ -32,10 +36,13 @@ class ObjectStat:
 
 
 class ObjectStore(Protocol):
-    """Keys are relative to `uri` and use `/`. Every object appears whole or not at all.
+    """Keys are relative to `uri` and use `/` (layout.check_key). Every object appears whole or not at all.
+
+    No key may be the folder of another (`a` beside `a/b`): a directory cannot hold both.
 
     Errors: MissingObject; Conflict for a lost conditional write; TransientError when another try may succeed;
-    StageFailed(StoreUnusable) when the store refuses (rights, full disk, wrong bucket).
+    StageFailed(StoreUnusable) when the store refuses (rights, full disk, wrong bucket); ValueError for a bad
+    key.
     """
 
     uri: str
@@ -51,8 +58,9 @@ class ObjectStore(Protocol):
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write an object durably and return its etag.
 
-        With `if_absent` the write loses (Conflict) if the key exists (If-None-Match: *); with `if_match` it loses
-        unless the object's etag is the given one.
+        With `if_absent` the write loses (Conflict) if the key exists (If-None-Match: *); with `if_match` it
+        loses unless the object exists with this etag. Of several conditional writers exactly one wins. Giving
+        both is a ValueError.
         """
         ...
 
@@ -61,13 +69,20 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, key: str, path: Path) -> None:
-        """Fetch an object of any size into a file whose folder exists."""
+        """Fetch an object of any size into a file whose folder exists; it appears whole or not at all."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """Yield all objects whose key starts with `prefix`, sorted by key."""
+        """Yield all objects whose key starts with `prefix`, sorted by key (in the order of UTF-8 bytes)."""
         ...
 
     def delete(self, key: str) -> None:
         """Remove an object; removing a missing one is no error."""
+        ...
+
+    def sweep(self, before: float, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Discard what writers that died left behind unseen, and return a name for each.
+
+        Only what was started before this time (seconds since the epoch).
+        """
         ...

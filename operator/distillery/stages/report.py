@@ -22,6 +22,9 @@ class Progress(WireModel):
     rate: float | None = None
     remaining_seconds: float | None = None
     spent_micro: int | None = None
+    """What the whole object has spent so far."""
+    estimate_micro: int | None = None
+    """What the whole object is expected to cost, once the inputs are known."""
 
 
 class Outcome(WireModel):
@@ -58,8 +61,10 @@ class Report(WireModel):
     sources: str | None = None
     """Digest of the pinned sources, from the dataset stage on."""
     progress: Progress = Progress()
-    ledger_micro: int | None = None
-    """What the whole object has spent so far, unknown outcomes at their maximum."""
+    spent_micro: int | None = None
+    """What the whole object has spent so far, by its ledger."""
+    unknown_micro: int | None = None
+    """Upper bound of calls whose outcome a crash has hidden; beside `spent_micro`."""
     result: Outcome | None = None
     failure: Failure | None = None
     reusable: list[Outcome] = []

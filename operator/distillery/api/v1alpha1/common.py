@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from distillery.api.base import ApiModel
 
-GROUP = "distillery.dev"
-VERSION = "v1alpha1"
+GROUP: Final = "distillery.dev"
+VERSION: Final = "v1alpha1"
 API_VERSION: Literal["distillery.dev/v1alpha1"] = "distillery.dev/v1alpha1"
 
-DnsName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
-]
+DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+STORE_URI: Final = r"^(s3://[a-z0-9][a-z0-9.-]*(/.*)?|file://.+)$"
+HTTP_URL: Final = r"^https?://[^\s/]+[^\s]*$"
+HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
+SECRET_KEY: Final = r"^[-._a-zA-Z0-9]+$"
+CURRENCY: Final = r"^[A-Z]{3}$"
+MONEY: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+
+DnsName = Annotated[str, StringConstraints(pattern=DNS_NAME, min_length=1, max_length=63)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=32768)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Uri = Annotated[str, StringConstraints(pattern=r"^(s3|file)://.+", max_length=1024)]
+Uri = Annotated[str, StringConstraints(pattern=STORE_URI, max_length=1024)]
+Url = Annotated[str, StringConstraints(pattern=HTTP_URL, max_length=1024)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-MaxFreeFormBytes = 32 * 1024
-FreeForm = dict[str, Any]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+FreeForm = Annotated[dict[str, Any], Field(max_length=256)]
+"""Fields that somebody else defines; at most MAX_FREE_FORM_BYTES as JSON."""
+MAX_FREE_FORM_BYTES: Final = 32 * 1024
 
 
-def _parse_money(value: object) -> object:
-    if isinstance(value, float):
-        raise ValueError('money is written as a decimal string, for example "2.50"')
-    return value
-
-
-def _check_money(value: Decimal) -> Decimal:
-    if value < 0 or not value.is_finite():
-        raise ValueError("money must be zero or more")
-    return value
+def _read_money(value: object) -> Decimal:
+    if isinstance(value, str) and MONEY.fullmatch(value):
+        return Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite() and value >= 0:
+        return value
+    raise PydanticCustomError("money", "not a decimal string such as 2.50 in quotes")
 
 
 Money = Annotated[
     Decimal,
-    BeforeValidator(_parse_money),
-    AfterValidator(_check_money),
+    BeforeValidator(_read_money, json_schema_input_type=str),
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
 ]
-"""An amount in the job's currency, written as a decimal string: floats lose cents."""
+"""An amount in the job's currency, written as a decimal string with at most 12 digits and 6 decimals."""
 
 
 class SecretKey(ApiModel):
@@ -50,8 +56,8 @@ class SecretKey(ApiModel):
 
     name: DnsName
     """Name of the Secret."""
-    key: Name
-    """Key within the Secret."""
+    key: Annotated[str, StringConstraints(pattern=SECRET_KEY, max_length=253)]
+    """Key within the Secret: its name, never the value."""
 
 
 class Storage(ApiModel):
@@ -59,24 +65,28 @@ class Storage(ApiModel):
 
     uri: Uri
     """`s3://bucket/prefix` or, on one machine, `file:///folder`."""
-    endpoint: Name | None = None
+    endpoint: Url | None = None
     """URL of an S3-compatible server; omitted: AWS."""
     credentials_secret: DnsName | None = None
     """Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and optionally AWS_SESSION_TOKEN."""
 
 
+AnnotationKey = Annotated[str, Field(max_length=317)]
+Annotation = Annotated[str, Field(max_length=262144)]
+
+
 class Metadata(ApiModel):
     """The part of Kubernetes' object metadata that distillery reads; the rest is accepted and ignored."""
 
-    model_config = {"extra": "ignore"}
+    model_config = ConfigDict(extra="ignore")
 
     name: DnsName
     """Name of the object."""
     namespace: DnsName = "default"
     """Namespace of the object."""
-    uid: str | None = None
+    uid: Name | None = None
     """Set by the API server."""
-    generation: int = 1
+    generation: Annotated[int, Field(ge=0)] = 1
     """Set by the API server; grows with every edit of the spec."""
-    annotations: dict[str, str] = Field(default_factory=dict)
+    annotations: Annotated[dict[AnnotationKey, Annotation], Field(max_length=256)] = {}
     """Control requests arrive here."""

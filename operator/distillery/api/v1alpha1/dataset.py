@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import DnsName, FreeForm, Name, Text, Uri
+from distillery.api.v1alpha1.common import DnsName, FreeForm, Name, Seed, Text, Uri, Url
 
 SourceFormat = Literal["plain", "chat", "prompt-completion"]
 
@@ -16,17 +16,18 @@ class Source(ApiModel):
     """One or several JSONL files of inputs."""
 
     uri: Uri
-    """File or glob (`*`, `?`, `**`), `s3://` or `file://`; a relative path after `file:` is not allowed."""
+    """File or glob (`*`, `?`, `**`): `s3://bucket/path` or `file:///path`; the CLI reads
+    `file://path` from the manifest's folder."""
     format: SourceFormat = "plain"
-    """`plain` rows are rendered by `input`; `chat` rows have `messages`; `prompt-completion` rows have `prompt`."""
-    endpoint: Name | None = None
+    """`plain` rows are rendered by `input`; `chat` rows have `messages`; `prompt-completion` `prompt`."""
+    endpoint: Url | None = None
     """URL of the S3 server of this source; omitted: the storage's."""
     credentials_secret: DnsName | None = None
     """Secret for this source; omitted: the storage's."""
 
 
 class Slice(ApiModel):
-    """A named part of the inputs that is counted, reported and gated on its own. Exactly one of where, byColumn."""
+    """A named part of the inputs, counted, reported and gated on its own: exactly one of where, byColumn."""
 
     name: Name
     """Name of the slice; with byColumn the slices are called `name=value`."""
@@ -59,7 +60,7 @@ class Split(ApiModel):
     """Share for early stopping and model choice."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.10
     """Share for the evaluation; the teacher first meets it there."""
-    seed: int = 17
+    seed: Seed = 17
     """Seed of the hash."""
 
 
@@ -69,7 +70,7 @@ class Dataset(ApiModel):
     sources: Annotated[list[Source], Field(min_length=1, max_length=64)]
     """JSONL files of rows to be answered."""
     input: Text | None = None
-    """Template of the user message for plain rows, for example `{subject}\\n{body}`; doubled braces are literal."""
+    """Template of the user message for plain rows, as in `{subject}\\n{body}`; doubled braces are literal."""
     id: Name | None = None
     """Column that names a row; omitted: the content names it."""
     reference: Name | None = None
@@ -84,5 +85,5 @@ class Dataset(ApiModel):
     """Copies of rare training rows."""
     split: Split = Split()
     """Shares of validation and test."""
-    limit: Annotated[int, Field(ge=10)] | None = None
+    limit: Annotated[int, Field(ge=10, le=10**9)] | None = None
     """At most this many inputs, chosen by hash."""

@@ -7,7 +7,17 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import API_VERSION, DnsName, FreeForm, Metadata, Money, Name, Storage, Text
+from distillery.api.v1alpha1.common import (
+    API_VERSION,
+    CURRENCY,
+    DnsName,
+    FreeForm,
+    Metadata,
+    Money,
+    Name,
+    Storage,
+    Text,
+)
 from distillery.api.v1alpha1.dataset import Dataset
 from distillery.api.v1alpha1.evaluation import Evaluation
 from distillery.api.v1alpha1.filter import Filter
@@ -35,7 +45,7 @@ class Task(ApiModel):
     """System message put before every row."""
     output: Output
     """What an answer looks like."""
-    monthly_requests: Annotated[int, Field(ge=1)] | None = None
+    monthly_requests: Annotated[int, Field(ge=1, le=10**12)] | None = None
     """Production traffic, for break-even and savings."""
 
 
@@ -51,7 +61,7 @@ class Budget(ApiModel):
 
     max_cost: Money | None = None
     """Hard limit on reserved + spent; needs teacher.pricing."""
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, StringConstraints(pattern=CURRENCY)] = "USD"
     """Currency of every amount."""
 
 
@@ -79,7 +89,7 @@ class DistillationJobSpec(ApiModel):
 
 
 class DistillationJob(ApiModel):
-    """The object as users write it; `status` is accepted and ignored, since `kubectl get -o yaml` returns it."""
+    """The object as users write it; `status` is accepted and ignored: `kubectl get -o yaml` returns it."""
 
     api_version: Literal["distillery.dev/v1alpha1"] = API_VERSION
     """Group and version."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import Fraction
+from distillery.api.v1alpha1.common import Seed
 
 Metric = Literal["accuracy", "macroF1", "exactMatch", "chrF"]
 
@@ -20,7 +20,7 @@ class RetentionGate(ApiModel):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Of the one-sided lower bound that is compared with min."""
     basis: Literal["reference", "teacher"] | None = None
-    """Compare both with the reference, or the student with the teacher; omitted: reference if rows have one."""
+    """Compare both with the reference, or student with teacher; omitted: reference if rows have one."""
 
 
 class SlicesGate(ApiModel):
@@ -53,14 +53,11 @@ class Gates(ApiModel):
 class Evaluation(ApiModel):
     """Measured on test rows that neither data generation nor training has seen."""
 
-    metrics: Annotated[list[Metric], Field(min_length=1, max_length=16)] | None = None
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=4)] | None = None
     """Metrics to report; omitted: accuracy and macroF1 for labels, exactMatch for json, chrF for text."""
     gates: Gates = Gates()
     """What must hold."""
     noise_rows: Annotated[int, Field(ge=0, le=200)] = 200
     """Test rows asked a second time, to measure how much the teacher disagrees with itself, and timed."""
-    seed: Annotated[int, Field(ge=0)] = 17
+    seed: Seed = 17
     """Seed of resampling."""
-
-
-__all__ = ["Evaluation", "Fraction", "Gates", "LatencyGate", "Metric", "RetentionGate", "SlicesGate"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import FreeForm, Name, Uri
+from distillery.api.v1alpha1.common import HUB_ID, FreeForm, Name, Seed, Uri
 
 
 class TrainTokenizer(ApiModel):
@@ -27,16 +27,16 @@ class Tokenizer(ApiModel):
 class Base(ApiModel):
     """What the student starts from: exactly one of hub, uri, architecture."""
 
-    hub: Name | None = None
+    hub: Annotated[str, StringConstraints(pattern=HUB_ID, max_length=256)] | None = None
     """Model id on the Hugging Face hub."""
     revision: Name | None = None
     """Commit or tag on the hub."""
     uri: Uri | None = None
     """Folder with a transformers model, `s3://` or `file://`."""
     architecture: FreeForm | None = None
-    """A new causal language model: `model_type` and that configuration's own keys, as transformers names them."""
+    """A new causal language model: `model_type` and that configuration's keys, as transformers names them."""
     tokenizer: Tokenizer | None = None
-    """For `architecture` only."""
+    """For `architecture` only; omitted: trained with the default vocabulary."""
 
 
 class FullMethod(ApiModel):
@@ -51,18 +51,12 @@ class Method(ApiModel):
 
 
 class Loss(ApiModel):
-    """Weights of the two targets: the teacher's answer, and the teacher's distribution over the labels."""
+    """Weights of the teacher's answer and of the teacher's distribution over the labels; not both 0."""
 
-    hard: Annotated[float, Field(ge=0)] = 1.0
+    hard: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Cross-entropy on the answer."""
-    soft: Annotated[float, Field(ge=0)] = 0.0
+    soft: Annotated[float, Field(ge=0, le=1000)] = 0.0
     """Forward KL to the teacher's label distribution; label tasks with topLogprobs only."""
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> Loss:
-        if self.hard + self.soft <= 0:
-            raise ValueError("hard and soft are both 0: at least one must be positive")
-        return self
 
 
 class Optimizer(ApiModel):
@@ -76,7 +70,10 @@ class Optimizer(ApiModel):
     """Share of the steps in which the rate rises."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Decoupled weight decay."""
-    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = [
+        0.9,
+        0.999,
+    ]
     """Decay rates of the two moments."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients are clipped to this norm."""
@@ -112,5 +109,5 @@ class Student(ApiModel):
     """Optimizer and schedule."""
     early_stopping: EarlyStopping = EarlyStopping()
     """When to stop."""
-    seed: int = 17
+    seed: Seed = 17
     """Seed of initial weights and row order."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import Fraction, Money, Name, SecretKey
+from distillery.api.v1alpha1.common import Fraction, Money, Name, SecretKey, Url
 
 
 class Endpoint(ApiModel):
     """An OpenAI-compatible HTTP endpoint."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=1024)]
+    url: Url
     """Base URL up to and including the version, for example `https://api.example.com/v1`."""
     api_key_secret: SecretKey | None = None
     """Secret that holds the key sent as a bearer token."""
@@ -30,14 +30,14 @@ class Parameters(ApiModel):
     """Nucleus sampling."""
     stop: Annotated[list[Name], Field(max_length=4)] | None = None
     """Strings that end the answer."""
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     """Seed passed to the teacher."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
     """Alternatives per token to keep; needed for soft labels."""
 
 
 class Samples(ApiModel):
-    """Extra answers on training rows, to measure how much the teacher agrees with itself. Never training targets."""
+    """Extra answers on training rows: how much the teacher agrees with itself. Never training targets."""
 
     extra: Annotated[int, Field(ge=1, le=16)]
     """How many beside the production answer."""
@@ -48,7 +48,7 @@ class Samples(ApiModel):
 class RateLimits(ApiModel):
     """Caps on how fast the teacher is asked."""
 
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    requests_per_minute: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Calls started per minute, evenly paced."""
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
     """Calls under way at once."""

@@ -1,0 +1,5 @@
+"""`python -m distillery`."""
+
+from distillery.cli import main
+
+main()

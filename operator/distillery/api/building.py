@@ -1,0 +1,186 @@
+"""YAML events → values and their lines, within bounds. Pure.
+
+The values are made from the parser's events and not by the library's constructor, which would read
+`2026-11-03` as a date, would follow aliases without end, and forgets lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from distillery.api.scalars import STANDARD_TAGS, UnreadableError, resolve, short_tag
+from distillery.api.syntax import syntax_problem
+from distillery.errors import Problem, SpecError
+
+MAX_DEPTH = 48
+MAX_VALUES = 50_000
+"""Values after aliases are followed: no manifest comes near, a chain of aliases gets there at once."""
+
+# Escapes in double quotes can write what the text itself must not hold.
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
+@dataclass(slots=True)
+class Marks:
+    """Where a value stands, and where the values inside it stand."""
+
+    line: int
+    inside: dict[str | int, Marks] = field(default_factory=dict)
+    size: int = 1
+
+
+def build(text: str, file: str) -> tuple[Any, Marks]:
+    """Return the value of the only document in a YAML text; None for an empty one.
+
+    Raises: SpecError with file, line and column.
+    """
+    return _Builder(text, file).read()
+
+
+class _Builder:
+    """Builds values from parser events, one method per kind of value."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._events: Iterator[Any] = iter(())
+        self._anchors: dict[str, tuple[Any, Marks]] = {}
+        self._count = 0
+
+    def read(self) -> tuple[Any, Marks]:
+        """Return the value of the only document."""
+        # The library costs a tenth of a second, which commands that read no YAML need not pay.
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import MarkedYAMLError, YAMLError
+        from ruamel.yaml.events import DocumentStartEvent, StreamEndEvent
+
+        # No tag resolution or merging happens at this level, so the version of the library's schema is idle.
+        self._events = YAML(typ="safe", pure=True).parse(self._text)
+        try:
+            next(self._events)
+            if isinstance(next(self._events), StreamEndEvent):
+                return None, Marks(1)
+            found = self._value(next(self._events), 0)
+            next(self._events)
+            following = next(self._events)
+        except MarkedYAMLError as error:
+            raise syntax_problem(error, self._file) from None
+        except (YAMLError, ValueError, OverflowError) as error:
+            message = f"this is not YAML: {' '.join(str(error).split())[:200]}"
+            raise SpecError(Problem(self._file, message, "check the escapes and directives")) from None
+        if isinstance(following, DocumentStartEvent):
+            line = following.start_mark.line + 1
+            raise self._problem(line, "a second document begins here (`---`)", "write one object per file")
+        return found
+
+    def _value(self, event: Any, depth: int) -> tuple[Any, Marks]:
+        kind = type(event).__name__
+        line = event.start_mark.line + 1
+        if kind == "AliasEvent":
+            return self._alias(event.anchor, line)
+        if depth > MAX_DEPTH:
+            raise self._problem(line, f"values are nested more than {MAX_DEPTH} deep", "flatten them")
+        marks = Marks(line)
+        self._spend(1, line)
+        if kind == "ScalarEvent":
+            value: Any = self._scalar(event, line)
+        elif kind == "SequenceStartEvent":
+            self._check_tag(_tag(event), "seq", line)
+            value = self._sequence(marks, depth)
+        else:
+            self._check_tag(_tag(event), "map", line)
+            value = self._mapping(marks, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (value, marks)
+        return value, marks
+
+    def _alias(self, anchor: str, line: int) -> tuple[Any, Marks]:
+        if anchor not in self._anchors:
+            raise self._problem(
+                line, f"*{anchor} is used, but no finished value before it is called &{anchor}"
+            )
+        value, marks = self._anchors[anchor]
+        self._spend(marks.size, line)
+        return _copied(value), marks
+
+    def _sequence(self, marks: Marks, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while type(event := next(self._events)).__name__ != "SequenceEndEvent":
+            value, inner = self._value(event, depth + 1)
+            marks.inside[len(items)] = inner
+            marks.size += inner.size
+            items.append(value)
+        return items
+
+    def _mapping(self, marks: Marks, depth: int) -> dict[str, Any]:
+        entries: dict[str, Any] = {}
+        while type(event := next(self._events)).__name__ != "MappingEndEvent":
+            line = event.start_mark.line + 1
+            key = self._key(event, line)
+            if key in entries:
+                first = marks.inside[key].line
+                message = f"the key {key!r} is written twice, first in line {first}"
+                raise self._problem(line, message, "keep one of them")
+            value, inner = self._value(next(self._events), depth + 1)
+            marks.inside[key] = Marks(line, inner.inside, inner.size)
+            marks.size += inner.size
+            entries[key] = value
+        return entries
+
+    def _key(self, event: Any, line: int) -> str:
+        key = (
+            self._value(event, MAX_DEPTH)[0]
+            if type(event).__name__ in ("ScalarEvent", "AliasEvent")
+            else None
+        )
+        if key == "<<" and getattr(event, "style", None) is None:
+            message = "merge keys (`<<`) are not part of YAML 1.2"
+            raise self._problem(line, message, "write the fields out, or use an alias for a whole value")
+        if isinstance(key, str):
+            return key
+        message = (
+            f"the key {_shortened(event.value)} is not text"
+            if hasattr(event, "value")
+            else "a key is not text"
+        )
+        raise self._problem(line, message, "put it in quotes")
+
+    def _scalar(self, event: Any, line: int) -> object:
+        text = event.value
+        if found := _NO_TEXT.search(text):
+            code = f"U+{ord(found.group()):04X}"
+            raise self._problem(line, f"the character {code} is not allowed in a text", "remove its escape")
+        try:
+            return resolve(text, tag=_tag(event), plain=event.style is None)
+        except UnreadableError as error:
+            raise self._problem(line, error.message, error.repair) from None
+
+    def _check_tag(self, tag: str | None, kind: str, line: int) -> None:
+        if tag not in (None, "!", STANDARD_TAGS + kind):
+            raise self._problem(line, f"the tag {short_tag(tag)} is not allowed here", "remove it")
+
+    def _spend(self, values: int, line: int) -> None:
+        self._count += values
+        if self._count > MAX_VALUES:
+            message = f"the file holds more than {MAX_VALUES:,} values once its aliases are followed"
+            raise self._problem(line, message, "use fewer aliases")
+
+    def _problem(self, line: int, message: str, repair: str = "") -> SpecError:
+        return SpecError(Problem(f"{self._file}:{line}", message, repair))
+
+
+def _tag(event: Any) -> str | None:
+    return None if event.tag is None else str(event.tag)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value

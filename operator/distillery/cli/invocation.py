@@ -1,0 +1,84 @@
+"""What every verb on a manifest starts from: the validated job, its workdir, its secrets, the wanted output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distillery.api.v1alpha1.distillation_job import DistillationJob
+from distillery.api.validation import load_job
+from distillery.errors import Problem, SpecError
+from distillery.runner.secrets import LocalSecrets
+from distillery.settings import Settings
+
+OUTPUTS = ("text", "json")
+FILE_SCHEME = "file://"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A manifest as one command sees it."""
+
+    job: DistillationJob
+    folder: Path
+    """The workdir; it need not exist."""
+    secrets: LocalSecrets
+    output: str
+
+
+def open_invocation(
+    file: Path, workdir: Path | None, overrides: Sequence[str], secrets: Sequence[str], output: str
+) -> Invocation:
+    """Read and validate everything that was given. Raises: SpecError with every problem."""
+    check_output(output)
+    job = read_job(file, overrides)
+    folder = workdir if workdir is not None else Path(".distillery") / job.metadata.name
+    return Invocation(job, folder, LocalSecrets(Settings.read(), secrets), output)
+
+
+def check_output(output: str) -> None:
+    """Raise SpecError unless the format is known."""
+    if output not in OUTPUTS:
+        raise SpecError(Problem("--output", f"{output!r} is unknown", "use text or json"))
+
+
+def read_job(file: Path, overrides: Sequence[str]) -> DistillationJob:
+    """Load a manifest and make its relative `file://` URIs absolute, as seen from the manifest's folder."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        problem = Problem(str(file), f"cannot be read: {error.strerror}", "name an existing file")
+        raise SpecError(problem) from None
+    job = load_job(text, file=str(file), overrides=[_parse_override(override) for override in overrides])
+    data = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return DistillationJob.model_validate(_absolute(data, file.absolute().parent))
+
+
+def _parse_override(override: str) -> tuple[str, str]:
+    path, separator, value = override.partition("=")
+    if not separator or not path:
+        problem = Problem(
+            "--set", f"{override!r} has no value", "write --set spec.teacher.endpoint.url=http://…"
+        )
+        raise SpecError(problem)
+    return path.strip(), value
+
+
+def _absolute(value: Any, base: Path) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _resolve(item, base) if key == "uri" else _absolute(item, base)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_absolute(item, base) for item in value]
+    return value
+
+
+def _resolve(uri: Any, base: Path) -> Any:
+    if not isinstance(uri, str) or not uri.startswith(FILE_SCHEME):
+        return uri
+    rest = uri.removeprefix(FILE_SCHEME)
+    return uri if rest.startswith("/") else f"{FILE_SCHEME}{base.as_posix()}/{rest.removeprefix('./')}"

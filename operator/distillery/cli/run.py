@@ -1,0 +1,86 @@
+"""The `run` verb: one local run with signals, logs and a view."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from distillery.cli.exit_codes import OF_ENDING, ExitCode
+from distillery.cli.invocation import Invocation
+from distillery.cli.views import View, view_for
+from distillery.errors import Problem, SpecError
+from distillery.runner.local import LocalRun
+from distillery.runner.secrets import HidingFilter, LocalSecrets
+from distillery.runner.workdir import Workdir
+from distillery.stages.stage import STAGE_NAMES, StageName
+
+
+def run_job(invocation: Invocation, until: str | None) -> ExitCode:
+    """Run a job to its end and return the exit status. Raises: SpecError before anything has started."""
+    last = _stage(until)
+    workdir = Workdir(invocation.folder)
+    with workdir.locked(), _logging(workdir.folder / "logs" / "run.log", invocation.secrets):
+        view = view_for(invocation.output, invocation.folder, sys.stdout)
+        run = LocalRun(invocation.job, workdir, invocation.secrets, view.update, until=last)
+        with view, _signals(run, view):
+            finished = run.run()
+            _close_ray()
+    code = OF_ENDING[finished.ending]
+    view.finish(finished.status, finished.message, code)
+    return code
+
+
+def _stage(name: str | None) -> StageName | None:
+    for known in STAGE_NAMES:
+        if name == known:
+            return known
+    if name is None:
+        return None
+    raise SpecError(Problem("--until", f"{name!r} is no stage", f"use one of {', '.join(STAGE_NAMES)}"))
+
+
+@contextmanager
+def _signals(run: LocalRun, view: View) -> Iterator[None]:
+    """Turn the first Ctrl-C or SIGTERM into a stop request, the second into an end at once."""
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if run.stop:
+            os._exit(ExitCode.INTERRUPTED)
+        run.stop = True
+        view.note("stopping at the next safe point; once more to end at once (nothing paid is lost)")
+
+    before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+@contextmanager
+def _logging(path: Path, secrets: LocalSecrets) -> Iterator[None]:
+    """Send the log of this run to a file, secret values hidden."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.addFilter(HidingFilter(secrets))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _close_ray() -> None:
+    """Shut Ray down if a stage has started it; never import it for that."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()

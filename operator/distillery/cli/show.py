@@ -1,0 +1,108 @@
+"""The verbs that look but do not run: status, validate, plan, estimate, prune."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from distillery.cli.invocation import Invocation, check_output, read_job
+from distillery.cli.tables import amount, gate_line, status_table
+from distillery.errors import Problem, SpecError
+from distillery.runner.local import LocalRun, read_status, store_of
+from distillery.runner.workdir import Workdir
+
+
+def show_status(folder: Path, output: str) -> None:
+    """Print the status that a run keeps in its workdir."""
+    check_output(output)
+    status = read_status(folder)
+    if status is None:
+        raise SpecError(
+            Problem(str(folder), "holds no status.yaml", "name the workdir of a run (.distillery/<name>)")
+        )
+    if output == "json":
+        print(json.dumps(status.to_wire(), indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"{status.phase}: {status.progress.message}", markup=False)
+    console.print(status_table(status))
+    for gate in status.evaluation.gates if status.evaluation else []:
+        console.print(gate_line(gate), markup=False)
+
+
+def show_valid(file: Path, overrides: Sequence[str], output: str) -> None:
+    """Print that a manifest is valid; its mistakes are raised."""
+    check_output(output)
+    job = read_job(file, overrides)
+    if output == "json":
+        print(json.dumps(job.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1))
+    else:
+        print(f"{file}: {job.kind} {job.metadata.name} is valid")
+
+
+def show_plan(invocation: Invocation) -> None:
+    """Print for every stage whether it would run, and why."""
+    from distillery.planning.frontier import frontier_of
+
+    run = LocalRun(
+        invocation.job, Workdir(invocation.folder), invocation.secrets, lambda status, report: None
+    )
+    observed, _ = run.look()
+    frontier = frontier_of(run.plan, observed)
+    done = {outcome.stage: outcome for outcome in frontier.done}
+    rows = []
+    for stage_run in run.plan.runs:
+        outcome = done.get(stage_run.stage)
+        if outcome is not None:
+            action, why = "reuse", f"artifact {outcome.identity[:12]} is complete"
+        elif frontier.run is not None and stage_run.stage == frontier.run.stage:
+            identity = (frontier.identity or "")[:12]
+            action, why = "run", f"no complete artifact {identity} in {run.store.uri}"
+        else:
+            assert frontier.run is not None
+            action = "run, unless unchanged"
+            why = f"depends on what {frontier.run.stage} produces"
+        rows.append({"stage": stage_run.stage, "action": action, "why": why})
+    if invocation.output == "json":
+        print(json.dumps({"stages": rows}, indent=1))
+        return
+    for row in rows:
+        print(f"{row['stage']:<11} {row['action']:<22} {row['why']}")
+
+
+def show_estimate(invocation: Invocation) -> None:
+    """Print lower, expected and upper bound of the teacher's bill."""
+    from distillery.runner.estimating import estimate_job
+
+    estimate = estimate_job(invocation.job, Workdir(invocation.folder), invocation.secrets)
+    if invocation.output == "json":
+        print(json.dumps(estimate.to_wire(), indent=1))
+        return
+    currency = invocation.job.spec.budget.currency
+    print(f"{estimate.questions} answers wanted, {estimate.cached} already bought, {estimate.calls} to buy")
+    if invocation.job.spec.teacher.pricing is None:
+        print("no cost: spec.teacher.pricing is not set", file=sys.stderr)
+        return
+    for name, value in (
+        ("at least", estimate.lower),
+        ("expected", estimate.expected),
+        ("at most", estimate.upper),
+    ):
+        print(f"{name:<10} {amount(value, currency)}")
+
+
+def prune_store(invocation: Invocation, older_than: float, *, dry_run: bool) -> None:
+    """Remove leftovers and list them."""
+    import time
+
+    from distillery.artifacts.pruning import prune
+
+    store = store_of(invocation.job, invocation.folder, invocation.secrets)
+    removed = prune(store, time.time(), older_than_days=older_than, dry_run=dry_run)
+    for key in removed:
+        print(key)
+    print(f"{len(removed)} objects {'would be ' if dry_run else ''}removed from {store.uri}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Small language models: create or load, render prompts, score labels, generate. Needs torch."""

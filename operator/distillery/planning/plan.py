@@ -1,0 +1,80 @@
+"""Spec → Plan: five frozen StageRuns, each with its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from distillery.api.v1alpha1.distillation_job import Budget, DistillationJob
+from distillery.artifacts.manifest import digest
+from distillery.stages.catalog import STAGES
+from distillery.stages.identity import recipe_of
+from distillery.stages.stage import StageName, StageRecipe, StageRun
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that follows from the spec and its storage. `runs` are in stage order."""
+
+    generation: int
+    spec_digest: str
+    runs: tuple[StageRun, ...]
+    budget: Budget
+    storage_uri: str
+    release: str | None
+
+    def run(self, stage: StageName) -> StageRun:
+        """Return the run of a stage. Raises: KeyError if the plan ends before it."""
+        return {run.stage: run for run in self.runs}[stage]
+
+
+def build_plan(
+    job: DistillationJob,
+    uid: str,
+    storage_uri: str,
+    *,
+    until: StageName | None = None,
+    reruns: Mapping[StageName, str] | None = None,
+) -> Plan:
+    """Build the plan of a job.
+
+    Args:
+        job: the validated object.
+        uid: of the object (locally the workdir's id); names the ledger.
+        storage_uri: where artifacts lie, for links in the status.
+        until: leave out the stages after this one.
+        reruns: latched rerun requests by stage; each makes that stage's recipe a new one.
+    """
+    spec_digest = digest(job.spec.model_dump(mode="json", by_alias=True, exclude_none=True))
+    requested = reruns or {}
+    params = {stage.name: stage.from_spec(job.spec) for stage in STAGES}
+    recipes = [
+        StageRecipe(
+            stage=stage.name,
+            recipe=recipe_of(stage, params[stage.name], requested.get(stage.name)),
+            consumes=list(stage.consumes),
+        )
+        for stage in STAGES
+    ]
+    last = len(STAGES) if until is None else [stage.name for stage in STAGES].index(until) + 1
+    runs = tuple(
+        StageRun(
+            stage=entry.stage,
+            recipe=entry.recipe,
+            params=params[entry.stage].to_wire(),
+            consumes=entry.consumes,
+            later=recipes[index + 1 : last],
+            spec_digest=spec_digest,
+            job_name=job.metadata.name,
+            job_uid=uid,
+        )
+        for index, entry in enumerate(recipes[:last])
+    )
+    return Plan(
+        generation=job.metadata.generation,
+        spec_digest=spec_digest,
+        runs=runs,
+        budget=job.spec.budget,
+        storage_uri=storage_uri.rstrip("/"),
+        release=job.spec.release.name if job.spec.release else None,
+    )

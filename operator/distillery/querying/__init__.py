@@ -1,0 +1,1 @@
+"""The teacher engine: asks an OpenAI-compatible endpoint, never buys an answer twice, accounts for every call."""

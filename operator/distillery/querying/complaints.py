@@ -1,0 +1,76 @@
+"""The sentences with which asking a teacher ends badly: what happened, and what to do. Pure."""
+
+from __future__ import annotations
+
+from distillery.errors import StageFailed
+from distillery.querying.budget import Budget
+from distillery.querying.pricing import format_amount, to_micro
+from distillery.querying.settings import TeacherSettings
+
+_REPAIRS = {
+    401: "supply a valid key in spec.teacher.endpoint.apiKeySecret",
+    402: "settle the account at the provider, then run again: answers bought so far are kept",
+    403: "use a key that may use spec.teacher.model, in spec.teacher.endpoint.apiKeySecret",
+    404: "correct spec.teacher.endpoint.url (up to and including the version) or spec.teacher.model",
+    405: "correct spec.teacher.endpoint.url (up to and including the version)",
+    429: "raise the quota at the provider, then run again: answers bought so far are kept",
+}
+_WHEREVER = "correct spec.teacher.endpoint"
+
+
+def refused(settings: TeacherSettings, status: int, message: str) -> StageFailed:
+    """The teacher turns every call away."""
+    if status == 401 and settings.api_key_secret is None:
+        repair = "name the Secret with the key in spec.teacher.endpoint.apiKeySecret"
+    else:
+        repair = _REPAIRS.get(status, "correct spec.teacher.endpoint.url" if status < 400 else _WHEREVER)
+    return StageFailed("TeacherRefused", f"{_who(settings)} refuses: {message} → {repair}")
+
+
+def rejects_everything(settings: TeacherSettings, message: str) -> StageFailed:
+    """No request of this kind is acceptable."""
+    repair = "correct spec.teacher.parameters, or spec.task, to what this teacher supports"
+    return StageFailed("TeacherRefused", f"{_who(settings)} accepts no request: {message} → {repair}")
+
+
+def unavailable(settings: TeacherSettings, seconds: float, message: str) -> StageFailed:
+    """The teacher has not answered for too long."""
+    what = f"{_who(settings)} has not answered for {seconds:.0f} s; last: {message}"
+    repair = "check spec.teacher.endpoint.url and the server, then run again: answers bought so far are kept"
+    return StageFailed("TeacherUnavailable", f"{what} → {repair}", "infrastructure")
+
+
+def budget_reached(settings: TeacherSettings, budget: Budget, needed: int, left: int) -> StageFailed:
+    """The next call might exceed the budget."""
+    parts = [f"{_money(settings, budget.spent)} are spent"]
+    if budget.set_aside:
+        parts.append(f"{_money(settings, budget.set_aside)} are set aside for the evaluation")
+    parts.append(f"the next call may cost up to {_money(settings, needed)}")
+    what = f"{left} question(s) are not asked: of {_money(settings, budget.limit or 0)}, {', '.join(parts)}"
+    repair = "raise spec.budget.maxCost and run again: answers bought so far are kept and cost nothing"
+    return StageFailed("BudgetReached", f"{what} → {repair}", "budget")
+
+
+def beyond_budget(settings: TeacherSettings, budget: Budget, lower: int) -> StageFailed:
+    """Even the lowest estimate does not fit."""
+    least = f"the rest costs at least {_money(settings, lower)}"
+    what = f"nothing is asked: {least}, {_money(settings, budget.spent)} are spent"
+    limit = _money(settings, budget.limit or 0)
+    repair = f"raise spec.budget.maxCost above {limit}, or lower spec.dataset.limit"
+    return StageFailed("BudgetReached", f"{what}, the budget is {limit} → {repair}", "budget")
+
+
+def show_url(url: str) -> str:
+    """Return a URL for messages: without user, password, query and fragment."""
+    scheme, separator, rest = url.partition("://")
+    rest = rest.split("?", 1)[0].split("#", 1)[0]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _who(settings: TeacherSettings) -> str:
+    return f"teacher {settings.model!r} at {show_url(settings.url)}"
+
+
+def _money(settings: TeacherSettings, picos: int) -> str:
+    return format_amount(to_micro(picos), settings.currency)

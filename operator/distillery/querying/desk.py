@@ -1,0 +1,83 @@
+"""What one engine keeps over all its rounds: options, books, pace, logs, and what it knows of the teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from distillery.querying.answers import Warn
+from distillery.querying.books import Books
+from distillery.querying.health import Health
+from distillery.querying.journal import AnswerJournal, AnswerRecord
+from distillery.querying.ledger_log import LedgerLog
+from distillery.querying.pacing import Pacer
+from distillery.querying.replies import Completed
+from distillery.querying.requests import RequestBuilder
+from distillery.querying.settings import TeacherSettings
+
+
+def _silent(_: str) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Patience of the engine, in seconds. The defaults suit a remote provider; tests use smaller ones."""
+
+    timeout_seconds: float = 600.0
+    """One call may take this long."""
+    backoff_seconds: float = 0.5
+    """Before the second try; doubled for every further one."""
+    longest_backoff_seconds: float = 30.0
+    outage_seconds: float = 90.0
+    """So long may every call fail before the teacher counts as down."""
+    startup_seconds: float = 10.0
+    """The same while it has never answered."""
+    rate_limited_seconds: float = 900.0
+    """So long may every call be refused for its rate."""
+    longest_pause_seconds: float = 600.0
+    """No single pause that the teacher asks for is longer."""
+    drain_seconds: float = 30.0
+    """So long do calls in flight get to finish once the round is to end."""
+    commit_seconds: float = 0.1
+    """Longest wait before paid answers become durable."""
+    warn: Warn = _silent
+
+
+@dataclass(slots=True)
+class Desk:
+    """The lasting parts of an engine."""
+
+    settings: TeacherSettings
+    options: EngineOptions
+    api_key: str | None = field(repr=False)
+    books: Books
+    pacer: Pacer
+    health: Health
+    builder: RequestBuilder
+    journal: AnswerJournal
+    ledger: LedgerLog
+    models: set[str] = field(default_factory=set)
+    fingerprints: set[str] = field(default_factory=set)
+    warned: set[str] = field(default_factory=set)
+    rejected_in_a_row: int = 0
+    """Rows in a row that the teacher found unacceptable, while none was accepted."""
+
+    def warn_once(self, topic: str, message: str) -> None:
+        """Warn, but once per topic."""
+        if topic not in self.warned:
+            self.warned.add(topic)
+            self.options.warn(message)
+
+    def note(self, answer: Completed | AnswerRecord) -> None:
+        """Take note of which model answered; a mixture warns."""
+        if answer.model:
+            self.models.add(answer.model)
+        if answer.fingerprint:
+            self.fingerprints.add(answer.fingerprint)
+        if len(self.models) > 1:
+            names = ", ".join(sorted(self.models))
+            repair = "pin a version in spec.teacher.model, or set spec.teacher.revision to buy again"
+            self.warn_once("models", f"answers come from different models ({names}) → {repair}")
+        if len(self.fingerprints) > 1:
+            count = "answers carry different system fingerprints: the provider changed something in between"
+            self.warn_once("fingerprints", count)

@@ -1,0 +1,171 @@
+"""The ledger of one object: every call is entered before it is sent and settled afterwards.
+
+Each engine has a writer id of its own and writes numbered groups of entries, and from time to time their
+sum, the state. Whoever reads takes each state and the groups after it. A call without an outcome whose
+engine is gone counts with what was reserved, as unknown, unless its answer stands in the answer journal:
+then with what that says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from distillery.artifacts import layout
+from distillery.artifacts.store import MissingObject, ObjectStore
+from distillery.errors import TransientError
+from distillery.querying.answers import Usage, Warn
+from distillery.querying.cache import AnswerCache, decode_or_none, read_objects
+from distillery.querying.entries import Entry, Settled, Tally, WriterState
+from distillery.querying.pricing import Prices, to_micro
+from distillery.querying.records import decode_records
+
+READINGS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What a stage, or the whole object, paid its teacher. Amounts in micros, rounded up."""
+
+    spent_micro: int = 0
+    unknown_micro: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @classmethod
+    def of(cls, tally: Tally) -> Spending:
+        """Convert sums in picos."""
+        return cls(
+            to_micro(tally.spent),
+            to_micro(tally.unknown),
+            tally.calls,
+            tally.prompt,
+            tally.cached,
+            tally.completion,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerTotals:
+    """Spending over all attempts."""
+
+    total: Spending = Spending()
+    stages: dict[str, Spending] = field(default_factory=dict)
+    exact: Tally = field(default_factory=Tally)
+    """The total in picos."""
+    recovered: tuple[Settled, ...] = ()
+    """Outcomes of calls that their engines did not live to settle; whoever asks next enters them."""
+
+    @property
+    def spent_micro(self) -> int:
+        """Known spend."""
+        return self.total.spent_micro
+
+    @property
+    def unknown_micro(self) -> int:
+        """The most that calls with a lost outcome may have cost, beside the known spend."""
+        return self.total.unknown_micro
+
+
+def read_ledger(store: ObjectStore, uid: str, warn: Warn = lambda _: None) -> LedgerTotals:
+    """Return what the object has cost so far, over all attempts. Nothing is written.
+
+    Raises: TransientError, StageFailed(StoreUnusable) if the store cannot be read.
+    """
+    writers = _read_writers(store, uid, warn)
+    foreign = {call: entry for state in writers for call, entry in state.foreign.items()}
+    recovered = _recover(store, writers, foreign, warn)
+    settled = foreign | {entry.call: entry for entry in recovered}
+    stages: dict[str, Tally] = {}
+    for state in writers:
+        tally = stages.setdefault(state.opened.stage if state.opened else "unknown", Tally())
+        tally.merge(state.tally)
+        for call in state.open:
+            tally.add(settled[call])
+    exact = Tally()
+    for tally in stages.values():
+        exact.merge(tally)
+    spending = {stage: Spending.of(tally) for stage, tally in sorted(stages.items())}
+    return LedgerTotals(Spending.of(exact), spending, exact, recovered)
+
+
+def _recover(
+    store: ObjectStore, writers: Sequence[WriterState], known: Mapping[str, Settled], warn: Warn
+) -> tuple[Settled, ...]:
+    """Find out what became of calls that no engine settled."""
+    recovered: list[Settled] = []
+    lost: dict[str, list[tuple[str, int, Prices]]] = {}
+    for state in writers:
+        teacher, prices = "", Prices()
+        if state.opened is not None:
+            teacher, prices = state.opened.teacher, Prices(*state.opened.prices)
+        for call, reserved in state.open.items():
+            if call not in known:
+                lost.setdefault(teacher, []).append((call, reserved, prices))
+    for teacher, calls in sorted(lost.items()):
+        names = frozenset(call for call, _, _ in calls)
+        answers = AnswerCache(store, teacher, warn).find_calls(names) if teacher else {}
+        for call, reserved, prices in calls:
+            answer = answers.get(call)
+            usage = Usage(*answer.usage) if answer is not None and answer.usage is not None else None
+            recovered.append(settle(call, reserved, prices, usage))
+    return tuple(recovered)
+
+
+def settle(call: str, reserved: int, prices: Prices, usage: Usage | None) -> Settled:
+    """Return the outcome of a call that was answered with this usage, or whose usage is not known."""
+    if usage is None:
+        return Settled(call, "unknown", unknown=reserved)
+    cached = min(usage.cached, usage.prompt)
+    return Settled(call, "paid", prices.cost(usage), 0, usage.prompt, cached, usage.completion)
+
+
+def _read_writers(store: ObjectStore, uid: str, warn: Warn) -> list[WriterState]:
+    for _ in range(READINGS):
+        try:
+            return [_read_writer(store, uid, writer, warn) for writer in _writers(store, uid)]
+        except MissingObject:
+            continue  # an engine replaced its groups by their sum meanwhile: the sum is there now
+    raise TransientError(f"the ledger under {layout.ledger(uid)} changes faster than it can be read")
+
+
+def _writers(store: ObjectStore, uid: str) -> list[str]:
+    prefix = layout.ledger(uid)
+    return sorted({stat.key.removeprefix(prefix).split("/")[0] for stat in store.list(prefix)})
+
+
+def _read_writer(store: ObjectStore, uid: str, writer: str, warn: Warn) -> WriterState:
+    """Read the state, then the groups after it; in this order, for the groups go when the state has them.
+
+    Raises: MissingObject if the engine was faster.
+    """
+    prefix = f"{layout.ledger(uid)}{writer}/"
+    keys = [stat.key for stat in store.list(prefix)]
+    state = WriterState()
+    state_key = layout.ledger_state(uid, writer)
+    if store.stat(state_key) is not None:
+        for record in _intact(store, state_key, store.get(state_key), warn):
+            state = decode_or_none(record, WriterState) or state
+    later = [key for key in keys if _sequence(key) > state.through]
+    for key, data in read_objects(store, later):
+        if data is None:
+            raise MissingObject(key)
+        for record in _intact(store, key, data, warn):
+            entry = decode_or_none(record, Entry)  # type: ignore[arg-type]
+            if entry is not None:
+                state.apply(entry)
+    return state
+
+
+def _sequence(key: str) -> int:
+    name = key.rsplit("/", 1)[1]
+    return int(name) if name.isdecimal() else -1
+
+
+def _intact(store: ObjectStore, key: str, data: bytes, warn: Warn) -> list[bytes]:
+    records, damaged = decode_records(data)
+    if damaged:
+        warn(f"{store.uri}/{key} holds {damaged} damaged ledger record(s): the sums may be too low")
+    return records

@@ -1,0 +1,85 @@
+"""Which question goes next: rows due for another try first, then fresh ones. Pure; monotonic seconds."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from distillery.querying.answers import Question, UnansweredReason, Usage
+
+MAX_TRIES: dict[UnansweredReason, int] = {
+    "ServerError": 8,
+    "ConnectionLost": 8,
+    "TimedOut": 3,
+    "UnreadableReply": 3,
+    "NoChoices": 3,
+}
+"""How often a row may fail for one reason; the last three may each have been billed."""
+STARTUP_TRIES = 4
+"""The same while the teacher has never answered."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One question to buy, and what happened to it so far. `bound` is the reserve for one call, in picos."""
+
+    question: Question
+    key: str
+    bound: int
+    tries: int = 0
+    """Failed calls."""
+    failures: Counter[UnansweredReason] = field(default_factory=Counter)
+    """Those that count against the row: not what happens to all rows during an outage."""
+    usage: Usage | None = None
+    """What failed calls cost, where the teacher said so."""
+
+    def is_spent(self, answered: bool) -> bool:
+        """Return whether another try is pointless."""
+        return any(
+            count >= (MAX_TRIES[reason] if answered else min(MAX_TRIES[reason], STARTUP_TRIES))
+            for reason, count in self.failures.items()
+        )
+
+
+class Schedule:
+    """Jobs that wait for their (next) call."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.fresh: deque[Job] = deque(jobs)
+        self._retries: list[tuple[float, int, Job]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self._retries)
+
+    def take(self, now: float, allow_fresh: bool) -> Job | None:
+        """Return the next job that may be sent now, or None."""
+        if self._retries and self._retries[0][0] <= now:
+            return heapq.heappop(self._retries)[2]
+        if self.fresh and allow_fresh:
+            return self.fresh.popleft()
+        return None
+
+    def put_back(self, job: Job) -> None:
+        """Return a job that could not be sent after all; it goes first."""
+        self.fresh.appendleft(job)
+
+    def retry(self, job: Job, at: float) -> None:
+        """Send a job again at a later time."""
+        self._count += 1
+        heapq.heappush(self._retries, (at, self._count, job))
+
+    def next_retry(self) -> float | None:
+        """Return when the next retry is due, or None."""
+        return self._retries[0][0] if self._retries else None
+
+
+def backoff(failures: int, base: float, cap: float, luck: float) -> float:
+    """Return the seconds before the next try: exponential, with full jitter over the upper half.
+
+    `luck` is a random number in [0, 1); half of the delay is fixed so that retries never come at once.
+    """
+    delay: float = min(cap, base * 2 ** min(failures - 1, 30))
+    return delay * (0.5 + 0.5 * luck)

@@ -1,0 +1,1 @@
+"""Pure judgements on answers: prompts, normalisers, filter rules, label distributions."""

@@ -1,0 +1,1 @@
+"""Pure statistics of an evaluation: metrics, intervals, retention, calibration, gates."""

@@ -1,0 +1,23 @@
+"""How a stage opens the teacher engine: the key comes from the context's secrets and goes nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from distillery.querying.engine import EngineOptions, TeacherEngine
+from distillery.querying.settings import TeacherSettings
+from distillery.stages.context import StageContext
+
+
+def open_engine(
+    context: StageContext, settings: TeacherSettings, options: EngineOptions | None = None
+) -> TeacherEngine:
+    """Return an engine that writes to the context's store and ledger; use it as a context manager.
+
+    Raises: SpecError if the Secret that `teacher.endpoint.apiKeySecret` names is not supplied.
+    """
+    secret = settings.api_key_secret
+    key = context.secrets.get(secret.name, secret.key) if secret else None
+    run = context.run
+    options = replace(options or EngineOptions(), warn=context.warn)
+    return TeacherEngine(settings, context.store, run.job_uid, run.stage, context.attempt, key, options)

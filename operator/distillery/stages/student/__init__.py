@@ -1,0 +1,1 @@
+"""The student stage: kept answers → a small model that gives them."""

@@ -1,0 +1,67 @@
+"""The desk between driver and training process: a small Ray actor that hands out the work and carries news.
+
+It exists for the sake of secrets as much as of progress: the stores with their credentials go through its
+memory as call arguments, never through Ray's object store (which may spill to disk), a task's recorded
+arguments, or the configuration of the trainer (which Ray logs).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from distillery.errors import DistilleryError
+from distillery.stages.report import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the training process has said since the driver last asked."""
+
+    progress: Progress | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: DistilleryError | None = None
+    done: bool = False
+
+
+class Desk:
+    """State of one training as seen by both sides. Methods run one at a time."""
+
+    def __init__(self) -> None:
+        self._work: object = None
+        self._stop = False
+        self._news = News()
+
+    def bring(self, work: object) -> None:
+        """Driver: leave the work here."""
+        self._work = work
+
+    def take(self) -> object:
+        """Training process: fetch the work."""
+        return self._work
+
+    def tell(self, progress: Progress) -> bool:
+        """Training process: report progress; returns whether to stop."""
+        self._news = News(progress, self._news.warnings, self._news.error, self._news.done)
+        return self._stop
+
+    def warn(self, message: str) -> None:
+        """Training process: leave a warning."""
+        self._news.warnings.append(message)
+
+    def close(self, error: DistilleryError | None) -> None:
+        """Training process: the last word, None for success."""
+        self._news = News(self._news.progress, self._news.warnings, error, done=True)
+
+    def ask(self, stop: bool) -> News:
+        """Driver: collect the news and pass on whether to stop."""
+        self._stop = self._stop or stop
+        news, self._news = self._news, News(error=self._news.error, done=self._news.done)
+        return news
+
+
+def open_desk() -> Any:
+    """Start a desk and return the actor handle."""
+    return ray.remote(num_cpus=0, max_restarts=0)(Desk).remote()

@@ -1,0 +1,31 @@
+"""The student stage as declared: what its driver is told, and what names its result."""
+
+from __future__ import annotations
+
+from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
+from distillery.api.v1alpha1.student import Student
+from distillery.stages.stage import Stage, StageParams
+
+
+class StudentParams(StageParams):
+    """Everything here changes the student, so all of it is in the recipe."""
+
+    student: Student
+    system_prompt: str | None = None
+    output: Output
+
+
+def from_spec(spec: DistillationJobSpec) -> StudentParams:
+    """Take the parameters out of a job's spec."""
+    return StudentParams(student=spec.student, system_prompt=spec.task.system_prompt, output=spec.task.output)
+
+
+STUDENT = Stage(
+    name="student",
+    revision=1,
+    params=StudentParams,
+    from_spec=from_spec,
+    consumes=("filter",),
+    produces="a model folder, training_log.parquet, training.json",
+    driver="distillery.stages.student.driver:run",
+)

@@ -1,0 +1,86 @@
+"""Looks at the validation split: the training loss, unweighted by copies, and agreement with the teacher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from distillery.api.v1alpha1.student import Loss
+from distillery.modeling.loss import Target, edge_log_probs
+from distillery.modeling.packing import Layout, forward, lay_out, rows_per_pass
+from distillery.modeling.scoring import LabelScorer
+from distillery.stages.student.examples import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One evaluation: mean loss per answer token, and the share of rows answered as the teacher did."""
+
+    loss: float
+    agreement: float
+
+
+class Validator:
+    """Evaluates one model on the same rows again and again."""
+
+    def __init__(
+        self, model: Any, examples: Sequence[Example], pad: int, batch_size: int, packed: bool
+    ) -> None:
+        """Keep the rows; `packed` as found by `takes_tree_mask`."""
+        self._model, self._pad, self._batch_size, self._packed = model, pad, batch_size, packed
+        self._examples = sorted(examples, key=lambda example: (example.length, example.row_id))
+        self._tokens = sum(example.target.tokens for example in examples)
+
+    def labels(self, scorer: LabelScorer, loss: Loss) -> Look:
+        """Evaluate a label task; the student's answer is the label of the highest score, as in use."""
+        self._model.eval()
+        scores = scorer.score([example.prompt for example in self._examples], self._batch_size)
+        self._model.train()
+        total, agreed = 0.0, 0
+        for example, row in zip(self._examples, scores.tolist(), strict=True):
+            assert example.label is not None
+            hard = loss.hard if example.soft else loss.hard + loss.soft
+            total -= hard * row[example.label]
+            total += loss.soft * sum(q * (math.log(q) - row[label]) for label, q in example.soft.items())
+            agreed += max(range(len(row)), key=row.__getitem__) == example.label
+        return Look(total / self._tokens, agreed / len(self._examples))
+
+    def answers(self) -> Look:
+        """Evaluate a text or json task.
+
+        A row agrees if every answer token and the end are the likeliest next token: exactly then greedy
+        decoding gives the teacher's answer, so nothing has to be generated.
+        """
+        self._model.eval()
+        total, agreed, start = 0.0, 0, 0
+        while start < len(self._examples):
+            longest = self._examples[min(start + self._batch_size, len(self._examples)) - 1].length
+            batch = self._examples[start : start + min(self._batch_size, rows_per_pass(longest, 0))]
+            start += len(batch)
+            loss, same = self._pass(
+                [example.prompt for example in batch], [example.target for example in batch]
+            )
+            total, agreed = total + loss, agreed + same
+        self._model.train()
+        return Look(total / self._tokens, agreed / len(self._examples))
+
+    def _pass(self, prompts: Sequence[Sequence[int]], targets: Sequence[Target]) -> tuple[float, int]:
+        trees = [target.tree for target in targets]
+        layout = lay_out(prompts, trees, self._pad, packed=self._packed, dtype=self._model.dtype)
+        with torch.inference_mode():
+            logits = forward(self._model, layout)
+            log_probs = edge_log_probs(logits, layout.index, [target.edges for target in targets])
+        weights = torch.tensor(
+            [weight for target in targets for weight in target.weights], dtype=torch.float64
+        )
+        same = sum(_greedy(logits, layout, row, target) for row, target in enumerate(targets))
+        return -float(log_probs.double() @ weights), same
+
+
+def _greedy(logits: torch.Tensor, layout: Layout, row: int, target: Target) -> bool:
+    nodes = layout.index[row, [edge.node for edge in target.edges]]
+    return logits[nodes].argmax(dim=-1).tolist() == [edge.token for edge in target.edges]

@@ -1,0 +1,1 @@
+"""Stage 2: the teacher answers training and validation rows."""

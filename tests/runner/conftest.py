@@ -1,0 +1,17 @@
+"""One finished tiny job per test session; tests that change something work on a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tiny_job import Finished, make_bench, teacher_process
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("finished")
+    bill = folder / "bill.jsonl"
+    with teacher_process(bill) as url:
+        bench = make_bench(folder / "bench", url, bill)
+        yield Finished(bench, bench.run())
