@@ -157,7 +157,9 @@ class FakeTeacher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._loop is not None and self._stop is not None and self._thread is not None
+        assert self._loop is not None
+        assert self._stop is not None
+        assert self._thread is not None
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         if self._bill_fd is not None:

@@ -1,4 +1,4 @@
-"""A small but whole job for tests: 240 tickets, three labels, a student of a few thousand weights, the real command line."""
+"""A small but whole job for tests: 240 tickets, three labels, a tiny student, the real command line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
-from fake_teacher import read_bill
-
 from distillery.api.dumping import dump_yaml
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.manifest import Manifest
+from fake_teacher import read_bill
 
 OPENINGS = ("hello", "hi there", "dear team", "good day", "hey", "please help", "urgent", "question")
 SUBJECTS = ("my account", "the app", "order 17", "the last month", "our plan", "this device", "the website")

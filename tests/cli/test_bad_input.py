@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tiny_job import Bench, Ran, make_bench, teacher_process
 
 pytestmark = pytest.mark.timeout(120)

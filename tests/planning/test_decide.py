@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import pytest
-from builders import make_outcome, make_plan, make_report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import make_outcome, make_plan, make_report
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
 from distillery.planning.frontier import frontier_of

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tiny_job import Bench, Finished, make_bench, teacher_process
 
 CONCURRENCY = 8

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tiny_job import Bench, make_bench, teacher_process
 
 KEY = "sk-planted-4711-SECRET"

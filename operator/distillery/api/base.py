@@ -30,3 +30,9 @@ class WireModel(BaseModel):
     def to_wire(self) -> dict[str, object]:
         """Return the JSON-ready form: camelCase keys, absent optionals left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(WireModel):
+    """What the operator writes for users to read: as WireModel, with descriptions for `kubectl explain`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)

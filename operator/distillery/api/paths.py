@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -65,6 +65,15 @@ def look_up(data: Any, path: Path) -> Any:
     return data
 
 
+def is_there(data: Any, path: Path) -> bool:
+    """Return whether there is a value at a path."""
+    try:
+        look_up(data, path)
+    except LookupError:
+        return False
+    return True
+
+
 def remove(data: Any, path: Path) -> None:
     """Delete the value at a path, if it is there."""
     try:
@@ -85,7 +94,7 @@ def place(data: Any, path: Path, value: object) -> None:
             if not isinstance(data, list):
                 raise LookupError(f"{here} is no list")
             if step > len(data):
-                raise LookupError(f"{here} has {len(data)} items, so the next index is {len(data)}")
+                raise LookupError(f"{here} has no [{step}]; the next item would be [{len(data)}]")
             if step == len(data):
                 data.append(None)
         elif not isinstance(data, dict):
@@ -98,12 +107,3 @@ def place(data: Any, path: Path, value: object) -> None:
             inside = [] if isinstance(following, int) else {}
             data[step] = inside
         data = inside
-
-
-def outermost(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths that do not lie inside another one."""
-    kept: list[Path] = []
-    for path in sorted(set(paths), key=len):
-        if not any(path[: len(outer)] == outer for outer in kept):
-            kept.append(path)
-    return kept

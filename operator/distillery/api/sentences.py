@@ -1,21 +1,19 @@
-"""Plain sentences for what pydantic says about a manifest: the value, what is wrong with it, what is allowed. Pure."""
+"""Plain sentences for what pydantic says: the value, what is wrong with it, what is allowed. Pure."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import Any, get_origin
+from typing import get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from distillery.api.fields import allowed_at, field_at, nearest, type_at, walk
 from distillery.api.paths import Path, format_path
+from distillery.api.showing import shown
 from distillery.api.v1alpha1 import common
 from distillery.errors import Problem
 
-MAX_SHOWN = 60
-_SENSITIVE = ("secret", "password", "apikey", "credential", "authorization")
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     common.DNS_NAME: (
         "is no name",
@@ -53,17 +51,6 @@ def location(error: ErrorDetails) -> Path:
     return tuple(step for step in error["loc"] if step != "[key]")
 
 
-def shown(value: Any, path: Path = ()) -> str:
-    """Return a value for a message: shortened, and never one that may be secret."""
-    if any(word in str(step).lower() for step in path for word in _SENSITIVE):
-        return "the value (not shown)"
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    if isinstance(value, str):
-        return repr(value if len(value) <= MAX_SHOWN else value[: MAX_SHOWN - 1] + "…")
-    return json.dumps(value)
-
-
 def suggestion(path: Path, root: type[BaseModel]) -> Path | None:
     """Return the path that was probably meant by one that does not exist."""
     near = nearest(str(path[-1]), allowed_at(root, path[:-1]))
@@ -76,7 +63,7 @@ def suggestion(path: Path, root: type[BaseModel]) -> Path | None:
 def _missing(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:
     field = field_at(root, path)
     text = field.description.rstrip(".") if field else ""
-    return "is required", f"add it: {text[:1].lower()}{text[1:]}" if text else "add it"
+    return "is required", f"add it ({text[:1].lower()}{text[1:]})" if text else "add it"
 
 
 def _unknown(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:

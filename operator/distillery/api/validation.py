@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from distillery.api.fields import core, fields_of
 from distillery.api.overrides import OPTION, apply_overrides
-from distillery.api.paths import Path, overlap, parse_path, remove
+from distillery.api.paths import Path, is_there, overlap, parse_path, remove
 from distillery.api.sentences import location, problem_of, suggestion
 from distillery.api.v1alpha1.checks import CHECKS
 from distillery.api.v1alpha1.common import API_VERSION
@@ -67,8 +68,8 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
     except ValidationError as error:
         errors = error.errors(include_url=False)
         problems += [problem_of(entry, DistillationJob) for entry in errors]
-        bad = [path for entry in errors for path in _doubtful(location(entry))]
-        problems += _check(_rescued(data.get("spec"), bad), bad)
+        bad = [path for entry in errors for path in _doubtful(location(entry), data)]
+        problems += _check(_rescued(data, bad), bad)
         raise SpecError(*dict.fromkeys(problems)) from None
     problems += _check(job.spec, [])
     if problems:
@@ -104,37 +105,39 @@ def _identity_problems(data: Mapping[str, Any]) -> list[Problem]:
     ]
 
 
-def _doubtful(path: Path) -> list[Path]:
+def _doubtful(path: Path, data: Mapping[str, Any]) -> list[Path]:
     """Return what cannot be relied on after an error at `path`: that place, and the one that was meant.
 
     An error in a list makes the whole list doubtful, since the others move up when an item is taken out.
     """
     whole = next((path[:depth] for depth, step in enumerate(path) if isinstance(step, int)), path)
     meant = suggestion(path, DistillationJob) if path and isinstance(path[-1], str) else None
-    return [whole] if meant is None or meant == path else [whole, meant]
+    return [whole] if meant is None or is_there(data, meant) else [whole, meant]
 
 
-def _rescued(raw: Any, bad: list[Path]) -> DistillationJobSpec:
+def _rescued(data: Mapping[str, Any], bad: list[Path]) -> DistillationJobSpec:
     """Build as much of a faulty spec as can be: each section without its wrong fields, or not at all.
 
     Sections that cannot be built are added to `bad`, and so is everything else that had to be taken out.
     """
-    sections = dict(raw) if isinstance(raw, dict) else {}
+    sections = data.get("spec")
+    sections = sections if isinstance(sections, dict) else {}
     built: dict[str, Any] = {}
     for name, field in fields_of(DistillationJobSpec).items():
-        if name not in sections:
-            continue
-        path: Path = ("spec", name)
-        section = _rescued_section(field.model, sections[name], path, bad) if field.model else None
-        if section is None:
-            bad.append(path)
-        else:
+        section = None
+        if name in sections and field.model is not None:
+            section = _rescued_section(field.model, name, data, bad)
+        if section is not None:
             built[field.attribute] = section
+        elif name in sections or field.info.is_required():
+            bad.append(("spec", name))
     return DistillationJobSpec.model_construct(**built)
 
 
-def _rescued_section(model: type[Model], raw: Any, path: Path, bad: list[Path]) -> Model | None:
-    raw = json.loads(json.dumps(raw))
+def _rescued_section(
+    model: type[BaseModel], name: str, data: Mapping[str, Any], bad: list[Path]
+) -> BaseModel | None:
+    raw = copy.deepcopy(data["spec"][name])
     for _ in range(_ROUNDS):
         try:
             return _parse(model, raw)
@@ -145,7 +148,7 @@ def _rescued_section(model: type[Model], raw: Any, path: Path, bad: list[Path]) 
                 taken = where[:-1] if entry["type"] == "missing" else where
                 if not taken:
                     return None
-                bad.extend(_doubtful((*path, *taken)))
+                bad.extend(_doubtful(("spec", name, *taken), data))
                 remove(raw, taken)
     return None
 

@@ -44,8 +44,6 @@ _PASSING = {
     "TooManyRequestsException",
     "RequestLimitExceeded",
     "BandwidthLimitExceeded",
-    "OperationAborted",
-    "ConditionalRequestConflict",
     "BadDigest",
     "IncompleteBody",
     "429",
@@ -95,7 +93,9 @@ class Refusal:
 def explain(place: Place, action: str, refusal: Refusal) -> DistilleryError:
     """Return the error to raise for a refused call; `action` reads like `write teacher/x.json`."""
     what = f"cannot {action} in {place.uri} ({place.address})"
-    if refusal.code in _PASSING or (refusal.status >= 500 and refusal.code not in _REFUSED):
+    # 409: other writers are at the same key just now.
+    passing = refusal.code in _PASSING or refusal.status == 409 or refusal.status >= 500
+    if passing and refusal.code not in _REFUSED:
         return TransientError(f"{what}: the server answered {refusal.status} {refusal.code}")
     sentence = _REFUSED.get(refusal.code) or _REFUSED.get(str(refusal.status))
     if sentence is not None:

@@ -208,23 +208,25 @@ class S3Store:
 
     def _put(self, key: str, full: str, data: bytes, condition: dict[str, str]) -> str:
         """Put, and settle what S3 leaves to clients: 409 for a race in progress, answers lost on the way."""
-        for attempt in range(self._patience.attempts):
+        resent = False
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 answer = self._client.put_object(Bucket=self._bucket, Key=full, Body=data, **condition)
                 return _bare(answer["ETag"])
             except boto.ClientError as error:
                 refusal = _refusal(error)
-                if refusal.status == 409 and refusal.code == "ConditionalRequestConflict":
+                resent = resent or error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                if refusal.status == 409 and attempt < self._patience.attempts:
                     time.sleep(self._patience.pause * 2**attempt)
-                    continue
-                if refusal.status == 412 or (refusal.code in _MISSING and "IfMatch" in condition):
-                    retried = attempt + error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)
-                    etag = self._own_write(key, data) if retried else None
-                    if etag is not None:
-                        return etag
-                    raise Conflict(key) from None
-                raise
-        raise TransientError(f"cannot write {key} in {self.uri}: other writers keep the key busy")
+                elif refusal.status == 412 or (refusal.code in _MISSING and "IfMatch" in condition):
+                    etag = self._own_write(key, data) if resent else None
+                    if etag is None:
+                        raise Conflict(key) from None
+                    return etag
+                else:
+                    raise
 
     def _own_write(self, key: str, data: bytes) -> str | None:
         """Return the etag if the object is what we wrote: an earlier try succeeded, its answer was lost."""
@@ -299,17 +301,17 @@ class S3Store:
 
     def _read(self, full: str) -> bytes:
         """Get an object; repeat what boto3 does not: a body that breaks off after the headers."""
-        last = self._patience.attempts - 1
-        for attempt in range(last + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             with self._client.get_object(Bucket=self._bucket, Key=full)["Body"] as body:
                 try:
                     data: bytes = body.read()
                     return data
                 except _BROKEN_BODY:
-                    if attempt == last:
+                    if attempt == self._patience.attempts:
                         raise
             time.sleep(self._patience.pause * 2**attempt)
-        raise AssertionError("unreachable")
 
     @contextmanager
     def _explained(self, action: str, key: str) -> Iterator[None]:

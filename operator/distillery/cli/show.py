@@ -10,8 +10,7 @@ from pathlib import Path
 from distillery.cli.invocation import Invocation, check_output, read_job
 from distillery.cli.tables import amount, gate_line, status_table
 from distillery.errors import Problem, SpecError
-from distillery.runner.local import LocalRun, read_status, store_of
-from distillery.runner.workdir import Workdir
+from distillery.runner.workdir import Workdir, read_status
 
 
 def show_status(folder: Path, output: str) -> None:
@@ -47,6 +46,7 @@ def show_valid(file: Path, overrides: Sequence[str], output: str) -> None:
 def show_plan(invocation: Invocation) -> None:
     """Print for every stage whether it would run, and why."""
     from distillery.planning.frontier import frontier_of
+    from distillery.runner.local import LocalRun
 
     run = LocalRun(
         invocation.job, Workdir(invocation.folder), invocation.secrets, lambda status, report: None
@@ -78,7 +78,7 @@ def show_estimate(invocation: Invocation) -> None:
     """Print lower, expected and upper bound of the teacher's bill."""
     from distillery.runner.estimating import estimate_job
 
-    estimate = estimate_job(invocation.job, Workdir(invocation.folder), invocation.secrets)
+    estimate = estimate_job(invocation.job, invocation.folder, invocation.secrets)
     if invocation.output == "json":
         print(json.dumps(estimate.to_wire(), indent=1))
         return
@@ -100,6 +100,7 @@ def prune_store(invocation: Invocation, older_than: float, *, dry_run: bool) -> 
     import time
 
     from distillery.artifacts.pruning import prune
+    from distillery.runner.local import store_of
 
     store = store_of(invocation.job, invocation.folder, invocation.secrets)
     removed = prune(store, time.time(), older_than_days=older_than, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""The policies: an ordered list of named checks; the first that has an opinion decides. The list is the specification."""
+"""The policies: an ordered list of named checks. The first with an opinion decides; the list is the specification."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ TransportKind = Literal[
 ]
 
 
-class TransportFailure(DistilleryError):
+class TransportError(DistilleryError):
     """No whole HTTP reply arrived."""
 
     def __init__(self, kind: TransportKind, message: str) -> None:
@@ -79,7 +79,7 @@ class ChatClient:
     async def post(self, body: bytes) -> HttpReply:
         """Send one request and return the reply, whatever its status.
 
-        Raises: TransportFailure.
+        Raises: TransportError.
         """
         assert self._session is not None
         started = time.monotonic()
@@ -89,16 +89,16 @@ class ChatClient:
                 return HttpReply(response.status, response.headers, content, time.monotonic() - started)
         except aiohttp.ClientConnectorCertificateError as error:
             what = f"its certificate cannot be verified ({error.certificate_error})"
-            raise TransportFailure("refused", what) from None
+            raise TransportError("refused", what) from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise TransportFailure("refused", "the address is not valid") from None
+            raise TransportError("refused", "the address is not valid") from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise TransportFailure("unsent", f"cannot connect ({self._describe(error)})") from None
+            raise TransportError("unsent", f"cannot connect ({self._describe(error)})") from None
         except TimeoutError:
             seconds = time.monotonic() - started
-            raise TransportFailure("timeout", f"no reply within {seconds:.3g} s") from None
+            raise TransportError("timeout", f"no reply within {seconds:.3g} s") from None
         except aiohttp.ClientError as error:
-            raise TransportFailure("lost", f"the connection was lost ({self._describe(error)})") from None
+            raise TransportError("lost", f"the connection was lost ({self._describe(error)})") from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         chunks, size = [], 0
@@ -106,7 +106,7 @@ class ChatClient:
             size += len(chunk)
             if size > MAX_REPLY_BYTES:
                 response.close()
-                raise TransportFailure("too-large", f"the reply is larger than {MAX_REPLY_BYTES} bytes")
+                raise TransportError("too-large", f"the reply is larger than {MAX_REPLY_BYTES} bytes")
             chunks.append(chunk)
         content = b"".join(chunks)
         return content.replace(self._blot.encode(), REDACTED.encode()) if self._blot else content

@@ -142,9 +142,8 @@ class TeacherEngine:
         for key, question in zip(self._look_up(asked), asked, strict=True):
             if key not in self._known:
                 unpaid[key] = question
-        typical = Typical.learn(self._settings, self._seen)
         cached = len(asked) - len(unpaid)
-        return estimate_cost(self._settings, unpaid.values(), cached=cached, typical=typical)
+        return estimate_cost(self._settings, unpaid.values(), cached=cached, typical=self.typical)
 
     def require(self, estimate: Estimate) -> None:
         """Check that an estimate's lower bound still fits the budget.
@@ -157,6 +156,11 @@ class TeacherEngine:
         self._open_books()
         if budget.spent + least > budget.limit:
             raise complaints.beyond_budget(self._settings, budget, least)
+
+    @property
+    def typical(self) -> Typical:
+        """Tokens of a usual call, learnt from the answers of this engine; a guess before the first."""
+        return Typical.learn(self._settings, self._seen)
 
     @property
     def cost(self) -> Cost:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from distillery.artifacts import layout
 from distillery.artifacts.store import MissingObject, ObjectStore
 from distillery.errors import TransientError
@@ -153,9 +155,10 @@ def _read_writer(store: ObjectStore, uid: str, writer: str, warn: Warn) -> Write
         if data is None:
             raise MissingObject(key)
         for record in _intact(store, key, data, warn):
-            entry = decode_or_none(record, Entry)  # type: ignore[arg-type]
-            if entry is not None:
-                state.apply(entry)
+            try:
+                state.apply(msgspec.json.decode(record, type=Entry))
+            except msgspec.MsgspecError:
+                continue  # an entry of a kind that a newer distillery writes
     return state
 
 

@@ -19,7 +19,7 @@ from distillery.errors import StageStopped
 from distillery.querying import complaints
 from distillery.querying.answers import Unanswered, UnansweredReason, Usage
 from distillery.querying.books import Call
-from distillery.querying.client import ChatClient, TransportFailure
+from distillery.querying.client import ChatClient, TransportError
 from distillery.querying.commit import GroupCommit
 from distillery.querying.desk import Desk
 from distillery.querying.journal import AnswerRecord
@@ -149,7 +149,7 @@ class Round:
     async def _send(self, body: bytes) -> tuple[Outcome, float]:
         try:
             reply = await self._client.post(body)
-        except TransportFailure as failure:
+        except TransportError as failure:
             return _outcome_of(failure), 0.0
         return read_reply(reply.status, reply.headers, reply.body, time.time()), reply.seconds
 
@@ -303,7 +303,7 @@ class Round:
             await asyncio.sleep(0.1)
 
 
-def _outcome_of(failure: TransportFailure) -> Outcome:
+def _outcome_of(failure: TransportError) -> Outcome:
     match failure.kind:
         case "refused":
             return Refused(0, failure.message)

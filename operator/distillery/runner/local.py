@@ -11,7 +11,6 @@ from typing import Literal, assert_never
 from distillery.api.dumping import dump_yaml
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.status import Status
-from distillery.api.yaml import load_yaml
 from distillery.artifacts.artifact import Artifact, find_manifest
 from distillery.artifacts.opening import open_location, open_store, source_opener
 from distillery.artifacts.store import ObjectStore
@@ -22,7 +21,7 @@ from distillery.planning.plan import Plan, build_plan
 from distillery.planning.status import status_of
 from distillery.querying.ledger import read_ledger
 from distillery.runner.secrets import LocalSecrets
-from distillery.runner.workdir import Workdir, write_atomically
+from distillery.runner.workdir import Workdir, read_status, write_atomically
 from distillery.stages.execution import Workplace, execute, recipes_of
 from distillery.stages.pinning import pin
 from distillery.stages.report import Outcome, Report
@@ -188,11 +187,3 @@ def store_of(job: DistillationJob, folder: Path, secrets: LocalSecrets) -> Objec
     if job.spec.storage is None:
         return open_location(f"file://{(folder / 'store').absolute().as_posix()}", None, None, secrets)
     return open_store(job.spec.storage, secrets)
-
-
-def read_status(folder: Path) -> Status | None:
-    """Return the status that a run left in its workdir, or None."""
-    path = folder / "status.yaml"
-    if not path.exists():
-        return None
-    return Status.model_validate(load_yaml(path.read_bytes(), str(path)))

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from distillery.api.base import WireModel
+from distillery.api.v1alpha1.status import Status
+from distillery.api.yaml import load_yaml
 from distillery.errors import Problem, SpecError
 from distillery.planning.observed import Attempt
 from distillery.stages.report import Report
@@ -132,6 +134,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def reports_of(attempts: Sequence[Attempt]) -> list[Report]:
-    """Return the reports of those attempts that have one."""
-    return [attempt.report for attempt in attempts if attempt.report is not None]
+def read_status(folder: Path) -> Status | None:
+    """Return the status that a run left in its workdir, or None."""
+    path = folder / "status.yaml"
+    if not path.exists():
+        return None
+    return Status.model_validate(load_yaml(path.read_bytes(), str(path)))

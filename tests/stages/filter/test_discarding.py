@@ -66,7 +66,7 @@ NOTHING: dict[str, list[tuple[str, str | None, str, str | None]]] = {
 @pytest.mark.parametrize("case", NOTHING)
 def test_a_job_needs_a_row_to_learn_from(case: str, decision: Make) -> None:
     decisions = [decision(row_id, text, split, (), failure) for row_id, text, split, failure in NOTHING[case]]
-    with pytest.raises(StageFailed, match="no training row is left .* for example row '1'") as caught:
+    with pytest.raises(StageFailed, match=r"no training row is left .* for example row '1'") as caught:
         check_discards(document_of(decisions, [0.0, 1.0], 1.0), decisions)
     assert caught.value.reason == "NothingKept"
 

@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from distillery.api.base import ApiModel
@@ -21,7 +21,7 @@ HTTP_URL: Final = r"^https?://[^\s/]+[^\s]*$"
 HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 SECRET_KEY: Final = r"^[-._a-zA-Z0-9]+$"
 CURRENCY: Final = r"^[A-Z]{3}$"
-MONEY: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+MONEY: Final = r"^[0-9]{1,12}(\.[0-9]{1,6})?$"
 
 DnsName = Annotated[str, StringConstraints(pattern=DNS_NAME, min_length=1, max_length=63)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=32768)]
@@ -36,7 +36,7 @@ MAX_FREE_FORM_BYTES: Final = 32 * 1024
 
 
 def _read_money(value: object) -> Decimal:
-    if isinstance(value, str) and MONEY.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(MONEY, value):
         return Decimal(value)
     if isinstance(value, Decimal) and value.is_finite() and value >= 0:
         return value
@@ -45,7 +45,8 @@ def _read_money(value: object) -> Decimal:
 
 Money = Annotated[
     Decimal,
-    BeforeValidator(_read_money, json_schema_input_type=str),
+    BeforeValidator(_read_money),
+    WithJsonSchema({"type": "string", "pattern": MONEY, "maxLength": 19}),
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
 ]
 """An amount in the job's currency, written as a decimal string with at most 12 digits and 6 decimals."""

@@ -1,8 +1,8 @@
 """Condition types and reasons: the only spelling of each, and how conditions keep their times. Pure.
 
-Types follow kstatus, so that kubectl, Argo CD and Flux understand them: while work goes on Reconciling is True;
-a good end is Ready True and Complete True; a bad end is Ready False, Stalled True and Failed True with the same
-reason. Suspended and ReviewPending stand beside Reconciling True.
+Types follow kstatus, so that kubectl, Argo CD and Flux understand them: while work goes on Reconciling is
+True; a good end is Ready True and Complete True; a bad end is Ready False, Stalled True and Failed True with the
+same reason. Suspended and ReviewPending stand beside Reconciling True.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, StringConstraints
 
-from distillery.api.base import WireModel
+from distillery.api.base import StatusModel
 
 MAX_MESSAGE = 1024
 """Characters of a message in the status, which as a whole stays below 16 KiB."""
@@ -101,7 +101,7 @@ class Reason(StrEnum):
     """Infrastructure failed more often than is retried."""
 
 
-class Condition(WireModel):
+class Condition(StatusModel):
     """One condition, with the fields of Kubernetes' metav1.Condition."""
 
     type: ConditionType

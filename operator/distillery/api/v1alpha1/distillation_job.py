@@ -61,7 +61,7 @@ class Budget(ApiModel):
 
     max_cost: Money | None = None
     """Hard limit on reserved + spent; needs teacher.pricing."""
-    currency: Annotated[str, StringConstraints(pattern=CURRENCY)] = "USD"
+    currency: Annotated[str, StringConstraints(pattern=CURRENCY, max_length=3)] = "USD"
     """Currency of every amount."""
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from distillery.api.base import WireModel
+from distillery.api.base import StatusModel
 from distillery.api.v1alpha1.common import Money
 from distillery.api.v1alpha1.conditions import Condition, Message, Timestamp
 
@@ -20,7 +20,7 @@ Word = Annotated[str, StringConstraints(max_length=256)]
 Link = Annotated[str, StringConstraints(max_length=1024)]
 
 
-class JobProgress(WireModel):
+class JobProgress(StatusModel):
     """How far the whole job is."""
 
     percent: Annotated[float, Field(ge=0, le=100)] = 0.0
@@ -33,7 +33,7 @@ class JobProgress(WireModel):
     """Guess for the whole job."""
 
 
-class StageProgress(WireModel):
+class StageProgress(StatusModel):
     """How far one stage is."""
 
     done: Annotated[int, Field(ge=0)] = 0
@@ -50,7 +50,7 @@ class StageProgress(WireModel):
     """Guess for this stage."""
 
 
-class StageStatus(WireModel):
+class StageStatus(StatusModel):
     """One stage."""
 
     name: Word
@@ -75,7 +75,7 @@ class StageStatus(WireModel):
     """Where its artifact lies in the store."""
 
 
-class CostStatus(WireModel):
+class CostStatus(StatusModel):
     """Money, in the currency of the budget."""
 
     estimated: Money | None = None
@@ -90,7 +90,7 @@ class CostStatus(WireModel):
     """`budget.currency`."""
 
 
-class GateStatus(WireModel):
+class GateStatus(StatusModel):
     """One gate of the verdict."""
 
     name: Word
@@ -105,7 +105,7 @@ class GateStatus(WireModel):
     """The comparison in words."""
 
 
-class EvaluationStatus(WireModel):
+class EvaluationStatus(StatusModel):
     """The verdict and the figures behind it."""
 
     verdict: GateResult | None = None
@@ -122,7 +122,7 @@ class EvaluationStatus(WireModel):
     """Where report.html lies in the store."""
 
 
-class ReleaseStatus(WireModel):
+class ReleaseStatus(StatusModel):
     """The published student."""
 
     name: Word
@@ -133,7 +133,7 @@ class ReleaseStatus(WireModel):
     """Folder of the model."""
 
 
-class Status(WireModel):
+class Status(StatusModel):
     """What is true of the job now. One writer."""
 
     observed_generation: int = -1

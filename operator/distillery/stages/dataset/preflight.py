@@ -28,9 +28,7 @@ def preflight(context: StageContext, params: DatasetParams, inputs: Inputs) -> C
     Returns: what the one call to the teacher cost; it is in the ledger and in the answer cache.
 
     Raises:
-        StageFailed: the store takes no objects, the teacher refuses or gives no logprobs although soft labels
-            are
-            to be learnt.
+        StageFailed: the teacher refuses, or returns no logprobs although soft labels are to be learnt.
         SpecError: the base model cannot be used.
     """
     check_base(context, params, inputs)

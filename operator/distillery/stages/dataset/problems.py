@@ -62,5 +62,5 @@ def listing(names: Iterable[str], most: int = 12) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'? ` for the nearest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}? " if close else ""

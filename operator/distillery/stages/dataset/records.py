@@ -123,7 +123,7 @@ def _parse(text: str) -> dict[str, Any]:
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        message = f"not valid JSON: {error.msg} at column {error.colno}"
+        message = f"not valid JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
         spread = text.strip() in ("[", "{")
         repair = "one JSON object per line; jq -c '.[]' makes them of an array" if spread else ""
         raise RowError("invalid JSON", message, repair or "write one JSON object per line") from None

@@ -58,7 +58,7 @@ CHECKS: tuple[Check, ...] = (
     Check(student.base_options_have_no_use, ("student.base",)),
     Check(student.architecture_has_no_type, ("student.base.architecture",)),
     Check(student.architecture_does_not_divide, ("student.base.architecture",)),
-    Check(student.vocabulary_is_too_small, ("student.base",)),
+    Check(student.architecture_sets_the_vocabulary, ("student.base.architecture",)),
     Check(student.length_exceeds_the_model, ("student.base.architecture", "student.maxLength")),
     Check(student.loss_has_no_weight, ("student.loss",)),
     Check(student.soft_loss_has_no_labels, ("student.loss", "task.output.format")),

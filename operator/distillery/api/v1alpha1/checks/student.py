@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
-from distillery.api.v1alpha1.student import Tokenizer
 from distillery.errors import Problem
 
 BASE = "spec.student.base"
@@ -56,16 +55,12 @@ def architecture_does_not_divide(spec: DistillationJobSpec) -> Iterator[Problem]
         yield Problem(ARCHITECTURE, message, f"write hidden_size: {(hidden // heads + 1) * heads}")
 
 
-def vocabulary_is_too_small(spec: DistillationJobSpec) -> Iterator[Problem]:
-    """The model has fewer entries than its tokenizer."""
-    base = spec.student.base
-    entries = (base.tokenizer or Tokenizer()).train.vocab_size
-    given = _whole(base.architecture or {}, "vocab_size")
-    if given and given < entries:
-        message = f"vocab_size {given} is smaller than the tokenizer's vocabSize {entries}"
-        yield Problem(
-            ARCHITECTURE, message, "remove vocab_size, or write a smaller tokenizer.train.vocabSize"
-        )
+def architecture_sets_the_vocabulary(spec: DistillationJobSpec) -> Iterator[Problem]:
+    """Keys are set that follow from the tokenizer."""
+    for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
+        if key in (spec.student.base.architecture or {}):
+            repair = "remove it; the size is tokenizer.train.vocabSize"
+            yield Problem(f"{ARCHITECTURE}.{key}", "follows from the tokenizer", repair)
 
 
 def length_exceeds_the_model(spec: DistillationJobSpec) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from distillery.api.schemas import schema_problem
@@ -62,7 +63,7 @@ def labels_begin_each_other(spec: DistillationJobSpec) -> Iterator[Problem]:
     if spec.student.loss.soft <= 0:
         return
     folded = sorted((fold(label), label, index) for index, label in enumerate(spec.task.output.labels or ()))
-    for (short, label, index), (long, other, _) in zip(folded, folded[1:], strict=False):
+    for (short, label, index), (long, other, _) in pairwise(folded):
         if short != long and long.startswith(short):
             message = f"{label!r} is the beginning of {other!r}, so soft labels cannot tell them apart"
             repair = "rename one, or train on answers only: loss: {hard: 1, soft: 0}"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from distillery.api.showing import looks_secret
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.errors import Problem
 
 PARAMETERS = "spec.teacher.parameters"
 _METHODS = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models")
-# Beginnings of keys that providers hand out, and of JSON web tokens.
-_KEY_VALUE = re.compile(r"(sk-|gsk_|hf_|xai-|AIza|AKIA|eyJ)[A-Za-z0-9_.-]{12,}")
 
 
 def longest_label(spec: DistillationJobSpec) -> tuple[str, int]:
@@ -42,7 +40,7 @@ def endpoint_is_no_base_url(spec: DistillationJobSpec) -> Iterator[Problem]:
 def secret_key_is_a_value(spec: DistillationJobSpec) -> Iterator[Problem]:
     """An API key itself stands where the name of a Secret's key belongs."""
     reference = spec.teacher.endpoint.api_key_secret
-    if reference is not None and _KEY_VALUE.match(reference.key):
+    if reference is not None and looks_secret(reference.key):
         message = "looks like an API key itself, which must never stand in a manifest"
         repair = "revoke it, and write the name of the Secret's key, for example api-key"
         yield Problem("spec.teacher.endpoint.apiKeySecret.key", message, repair)

@@ -1,0 +1,79 @@
+"""The teacher on the test rows: one pass for its answers, then some rows again for noise and latency."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from distillery.api.v1alpha1.distillation_job import Output
+from distillery.querying.answers import Answer, AskProgress, Question, Result, Usage
+from distillery.querying.engine import TeacherEngine
+from distillery.rules.normalising import normalise
+from distillery.stages.evaluation.rows import TeacherAnswer, TestRow
+
+NOISE_SAMPLE = 1
+"""Sample index of the second answer; 0 is production's."""
+
+OnDone = Callable[[int], None]
+
+
+class Teacher:
+    """Asks about test rows through the engine, so that no answer is bought twice."""
+
+    def __init__(self, engine: TeacherEngine, output: Output, stop_requested: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._output = output
+        self._stop_requested = stop_requested
+
+    def answer(self, rows: Sequence[TestRow], on_done: OnDone) -> list[TeacherAnswer]:
+        """Return production's answers to all rows. `on_done` hears how many rows are through.
+
+        Raises: what the engine raises: StageFailed, StageStopped.
+        """
+        return self._ask([Question(row.row_id, row.conversation) for row in rows], None, on_done)
+
+    def answer_again(self, rows: Sequence[TestRow], on_done: OnDone) -> list[TeacherAnswer]:
+        """Return second answers, asked one at a time: their time is that of a call, not of a queue."""
+        questions = [Question(row.row_id, row.conversation, NOISE_SAMPLE) for row in rows]
+        return self._ask(questions, 1, on_done)
+
+    def _ask(
+        self, questions: Sequence[Question], concurrency: int | None, on_done: OnDone
+    ) -> list[TeacherAnswer]:
+        def heard(progress: AskProgress) -> None:
+            on_done(progress.done)
+
+        results = self._engine.ask(
+            questions, concurrency=concurrency, on_progress=heard, stop_requested=self._stop_requested
+        )
+        return [read_answer(result, self._output) for result in results]
+
+
+def read_answer(result: Result, output: Output) -> TeacherAnswer:
+    """Turn what the engine gave into an answer; a refusal is an answer that scores 0."""
+    if isinstance(result, Answer):
+        return TeacherAnswer(
+            status="answered",
+            text=result.text,
+            answer=normalise(result.text, output),
+            prompt_tokens=result.usage.prompt,
+            cached_prompt_tokens=result.usage.cached,
+            completion_tokens=result.usage.completion,
+            seconds=result.seconds,
+            cached=result.cached,
+        )
+    paid = result.usage or Usage()
+    return TeacherAnswer(
+        status="failed",
+        reason=result.reason,
+        prompt_tokens=paid.prompt,
+        cached_prompt_tokens=paid.cached,
+        completion_tokens=paid.completion,
+    )
+
+
+def noise_rows(rows: Sequence[TestRow], teachers: Sequence[TeacherAnswer], most: int, seed: int) -> list[int]:
+    """Choose at most `most` answered rows to ask again, by hash: return their positions, in order."""
+    answered = [i for i, teacher in enumerate(teachers) if teacher.status == "answered"]
+    chosen = sorted(answered, key=lambda i: hashlib.sha256(f"{seed}:{rows[i].row_id}".encode()).digest())
+    return sorted(chosen[:most])

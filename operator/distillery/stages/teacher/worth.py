@@ -1,0 +1,51 @@
+"""What the distillation will cost in all, and after how many requests it has paid for itself. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from distillery.artifacts.manifest import Cost
+from distillery.querying.estimate import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Amounts in micros. A request to the student counts as free of the teacher's price."""
+
+    spent: Cost
+    rest: Estimate
+    """Questions of this stage that are still to be bought."""
+    evaluation: Estimate
+    """Questions of the evaluation that are still to be bought."""
+    micro_per_thousand: int
+    """What the teacher takes for a thousand production requests."""
+    monthly_requests: int | None
+
+    @property
+    def expected_micro(self) -> int:
+        """Expected cost of the teacher for the whole job."""
+        spent = self.spent.spent_micro + self.spent.unknown_micro
+        return spent + self.rest.expected_micro + self.evaluation.expected_micro
+
+    @property
+    def payback_requests(self) -> int | None:
+        """After how many production requests the job has cost less than asking the teacher; None without prices."""
+        if self.micro_per_thousand <= 0:
+            return None
+        return math.ceil(self.expected_micro * 1000 / self.micro_per_thousand)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON form for usage.json."""
+        payback, months = self.payback_requests, None
+        if payback is not None and self.monthly_requests:
+            months = round(payback / self.monthly_requests, 3)
+        return {
+            "expectedMicro": self.expected_micro,
+            "restExpectedMicro": self.rest.expected_micro,
+            "evaluationExpectedMicro": self.evaluation.expected_micro,
+            "microPerThousandRequests": self.micro_per_thousand,
+            "paybackRequests": payback,
+            "paybackMonths": months,
+        }
