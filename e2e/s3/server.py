@@ -65,6 +65,23 @@ def build() -> Path:
     return binary
 
 
+def require_attributes(folder: Path) -> None:
+    """Check that the file system has extended attributes.
+
+    The server keeps etags there. Its alternative, a sidecar folder, writes content and etag one after the other, so
+    that If-Match lets two writers win (seen with v1.8.0).
+    """
+    if not hasattr(os, "setxattr"):
+        return  # macOS has them everywhere
+    try:
+        os.setxattr(folder, "user.distillery", b"1")
+    except OSError as error:
+        raise ServerError(
+            f"{folder} has no extended attributes, which the S3 server needs: set TMPDIR to a folder on ext4, xfs or "
+            "btrfs"
+        ) from error
+
+
 def free_port() -> int:
     """Return a port of loopback that nobody uses now."""
     with socket.socket() as probe:
@@ -95,12 +112,11 @@ class Server:
         }
 
     def __enter__(self) -> Server:
-        data, metadata = self.folder / "data", self.folder / "metadata"
+        data = self.folder / "data"
         (data / BUCKET).mkdir(parents=True)
-        metadata.mkdir()
-        # The sidecar keeps metadata in plain files: not every temporary folder has extended attributes.
+        require_attributes(data)
         command = [str(self.binary), "--port", f"127.0.0.1:{self.port}", "--quiet", "--keep-alive"]
-        command += ["posix", "--sidecar", str(metadata), str(data)]
+        command += ["posix", str(data)]
         keys = {"ROOT_ACCESS_KEY": self.access_key, "ROOT_SECRET_KEY": self.secret_key}
         self._log = (self.folder / "server.log").open("wb")
         self._process = subprocess.Popen(

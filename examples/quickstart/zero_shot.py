@@ -80,11 +80,16 @@ def find_model() -> Path:
     return folder
 
 
-class ZeroShot:
-    """The classifier. Calls must not overlap."""
+def use_one_core() -> None:
+    """Let this thread's torch operations use one core: sums are then always added up in the same order."""
+    torch.set_num_threads(1)
 
-    def __init__(self, folder: Path, threads: int = 2) -> None:
-        torch.set_num_threads(threads)
+
+class ZeroShot:
+    """The classifier. `judge` may run in several threads at once, each with one core (see `use_one_core`)."""
+
+    def __init__(self, folder: Path) -> None:
+        use_one_core()
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
         self.categories = tuple(descriptions())

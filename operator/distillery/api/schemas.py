@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ def schema_problem(schema: dict[str, Any]) -> str | None:
     dialect = schema.get("$schema")
     validator = Draft202012Validator
     if dialect is not None:
-        validator = validator_for({"$schema": dialect}, default=None) if isinstance(dialect, str) else None
+        validator = validator_for({"$schema": dialect}, default=None) if _is_address(dialect) else None
     if validator is None:
         return f"$schema {str(dialect)[:80]!r} is no known draft"
     try:
@@ -35,6 +36,10 @@ def schema_problem(schema: dict[str, Any]) -> str | None:
     return next(
         (f"$ref {ref[:80]!r} {why}" for ref in _references(schema) if (why := _lost(ref, schema))), None
     )
+
+
+def _is_address(dialect: object) -> bool:
+    return isinstance(dialect, str) and re.fullmatch(r"https?://[a-z0-9./-]+#?", dialect) is not None
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -58,6 +63,6 @@ def _lost(reference: str, schema: dict[str, Any]) -> str | None:
     root = Resource.from_contents(schema, default_specification=DRAFT202012)
     try:
         Registry().resolver_with_root(root).lookup(reference)
-    except Unresolvable:
+    except (Unresolvable, ValueError):
         return "points to nothing in the schema" if reference.startswith("#") else "leads out of the schema"
     return None

@@ -117,10 +117,10 @@ def _length(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:
     value, limits = error["input"], error["ctx"]
     if value == "":
         return "is empty", "write at least one character, or remove the field"
-    what = "characters" if isinstance(value, str) else "entries"
+    one, many = ("character", "characters") if isinstance(value, str) else ("entry", "entries")
     least, most = limits.get("min_length"), limits.get("max_length")
     wanted = f"at least {least:,}" if least is not None else f"at most {most:,}"
-    return f"has {len(value):,} {what}", f"{wanted} are allowed"
+    return f"has {len(value):,} {one if len(value) == 1 else many}", f"write {wanted}"
 
 
 def _pattern(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:

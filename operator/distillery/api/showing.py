@@ -14,12 +14,17 @@ HIDDEN = "the value (not shown)"
 _SENSITIVE = ("secret", "password", "apikey", "credential", "authorization")
 # Beginnings of keys that providers hand out, and of JSON web tokens.
 _KEY = re.compile(r"\b(sk-|gsk_|hf_|xai-|AIza|AKIA|eyJ)[A-Za-z0-9_.-]{12,}")
-_URL_WITH_USER = re.compile(r"://[^/]*@")
+_URL_WITH_USER = re.compile(r"://[^/@\s]*@")
 
 
 def looks_secret(text: str) -> bool:
     """Return whether a text looks like an API key, or like an address with a password."""
     return _KEY.search(text) is not None or _URL_WITH_USER.search(text) is not None
+
+
+def masked(text: str) -> str:
+    """Return a text with everything in it that looks secret replaced."""
+    return _KEY.sub("…", _URL_WITH_USER.sub("://…@", text))
 
 
 def shown(value: Any, path: Path = ()) -> str:

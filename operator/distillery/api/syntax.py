@@ -30,6 +30,11 @@ _SENTENCES: tuple[tuple[str, str, str], ...] = (
     ),
     (r"could not find expected ':'", "a ':' is missing", "write `field: value`"),
     (
+        r"expected <block end>, but found '([\]}])'",
+        "a {0!r} closes nothing",
+        "remove it, or put the value in quotes",
+    ),
+    (
         r"expected <block end>, but found",
         "this line does not belong where it stands",
         "indent it as its neighbours are",

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from distillery.errors import DistilleryError, StageFailed, TransientError
 
 _WRONG_KEYS = "check {keys}"
+_UNKNOWN_KEY = "the server does not know the access key: " + _WRONG_KEYS
 _RIGHTS = "the credentials lack the right to {action} here: allow it in the bucket's policy, or check {keys}"
 _ADDRESS = "check `uri` and `endpoint` in {field}"
 
 _REFUSED = {
     "NoSuchBucket": "the bucket {bucket} does not exist: create it, or check `uri` in {field}",
     "InvalidBucketName": "{bucket} is no valid bucket name: check `uri` in {field}",
-    "InvalidAccessKeyId": "the server does not know the access key: " + _WRONG_KEYS,
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "XAdminUserNotFound": _UNKNOWN_KEY,  # versitygw's name for it
     "SignatureDoesNotMatch": "the secret access key is wrong: " + _WRONG_KEYS,
     "InvalidToken": "the session token is wrong: " + _WRONG_KEYS,
     "ExpiredToken": "the credentials have expired: renew {keys}",
@@ -92,16 +94,19 @@ class Refusal:
 
 def explain(place: Place, action: str, refusal: Refusal) -> DistilleryError:
     """Return the error to raise for a refused call; `action` reads like `write teacher/x.json`."""
-    what = f"cannot {action} in {place.uri} ({place.address})"
+    start = f"cannot {action} in {place.uri} ({place.address})"
+    answer = f"the server answered {refusal.status}"
+    if refusal.code != str(refusal.status):
+        answer += f" {refusal.code}"
     # 409: other writers are at the same key just now.
     passing = refusal.code in _PASSING or refusal.status == 409 or refusal.status >= 500
     if passing and refusal.code not in _REFUSED:
-        return TransientError(f"{what}: the server answered {refusal.status} {refusal.code}")
-    sentence = _REFUSED.get(refusal.code) or _REFUSED.get(str(refusal.status))
+        return TransientError(f"{start}: {answer}")
+    sentence = _REFUSED.get(refusal.code)
     if sentence is not None:
-        return StageFailed("StoreUnusable", f"{what}: {place.say(sentence, action.partition(' ')[0])}")
+        return StageFailed("StoreUnusable", f"{start}: {place.say(sentence, action.partition(' ')[0])}")
     message = refusal.message
     for value in refusal.hidden:
         message = message.replace(value, "•••")
-    answer = f"the server answered {refusal.status} {refusal.code} ({message})"
-    return StageFailed("StoreUnusable", f"{what}: {answer}: {place.say(_ADDRESS)}")
+    repair = place.say(_WRONG_KEYS if refusal.status in (401, 403) else _ADDRESS)
+    return StageFailed("StoreUnusable", f"{start}: {answer} ({message}): {repair}")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from distillery.artifacts.refusals import Place, Refusal, explain
 from distillery.artifacts.store import MissingObject, ObjectStat
 from distillery.errors import Conflict, DistilleryError, StageFailed, TransientError
 
+_TOKEN = "distillery-put"
+"""Metadata of conditional puts: tells our own write from another's with the same content."""
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _NO_ANSWER = (
     boto.BotoCoreError,
@@ -135,11 +138,13 @@ class S3Store:
         """Write an object and return its etag."""
         if if_absent and if_match is not None:
             raise ValueError("if_absent and if_match exclude each other")
-        condition: dict[str, str] = {}
+        condition: dict[str, Any] = {}
         if if_absent:
             condition["IfNoneMatch"] = "*"
         if if_match is not None:
             condition["IfMatch"] = f'"{if_match}"'
+        if condition:
+            condition["Metadata"] = {_TOKEN: uuid.uuid4().hex}
         full = self._full(key)
         with self._explained("write", key):
             return self._put(key, full, data, condition)
@@ -206,7 +211,7 @@ class S3Store:
     def _full(self, key: str) -> str:
         return self._prefix + check_key(key)
 
-    def _put(self, key: str, full: str, data: bytes, condition: dict[str, str]) -> str:
+    def _put(self, key: str, full: str, data: bytes, condition: dict[str, Any]) -> str:
         """Put, and settle what S3 leaves to clients: 409 for a race in progress, answers lost on the way."""
         resent = False
         attempt = 0
@@ -221,19 +226,22 @@ class S3Store:
                 if refusal.status == 409 and attempt < self._patience.attempts:
                     time.sleep(self._patience.pause * 2**attempt)
                 elif refusal.status == 412 or (refusal.code in _MISSING and "IfMatch" in condition):
-                    etag = self._own_write(key, data) if resent else None
+                    etag = self._own_write(full, condition["Metadata"]) if resent else None
                     if etag is None:
                         raise Conflict(key) from None
                     return etag
                 else:
                     raise
 
-    def _own_write(self, key: str, data: bytes) -> str | None:
-        """Return the etag if the object is what we wrote: an earlier try succeeded, its answer was lost."""
-        facts = self.stat(key)
-        if facts is None or facts.size != len(data) or self.get(key) != data:
-            return None
-        return facts.etag
+    def _own_write(self, full: str, token: dict[str, str]) -> str | None:
+        """Return the etag if the object carries our token: an earlier try succeeded, its answer was lost."""
+        try:
+            head = self._client.head_object(Bucket=self._bucket, Key=full)
+        except boto.ClientError as error:
+            if _refusal(error).code in _MISSING:
+                return None
+            raise
+        return _bare(head["ETag"]) if head["Metadata"] == token else None
 
     @property
     def _client(self) -> Any:
@@ -304,7 +312,8 @@ class S3Store:
         attempt = 0
         while True:
             attempt += 1
-            with self._client.get_object(Bucket=self._bucket, Key=full)["Body"] as body:
+            answer = self._client.get_object(Bucket=self._bucket, Key=full)
+            with closing(answer["Body"]) as body:
                 try:
                     data: bytes = body.read()
                     return data

@@ -87,9 +87,9 @@ class TeacherEngine:
     ) -> None:
         try:
             self._tidy()
-        except DistilleryError:
-            if error is None:
-                raise
+        except DistilleryError as trouble:
+            # Everything paid is durable already: untidiness must not fail the stage.
+            self._desk.options.warn(f"the teacher's journal could not be merged: {trouble}")
 
     def ask(
         self,

@@ -17,7 +17,13 @@ MAX_TRIES: dict[UnansweredReason, int] = {
     "NoChoices": 3,
 }
 """How often a row may fail for one reason; the last three may each have been billed."""
-STARTUP_TRIES = 4
+STARTUP_TRIES: dict[UnansweredReason, int] = {
+    "ServerError": 4,
+    "ConnectionLost": 4,
+    "TimedOut": 1,
+    "UnreadableReply": 2,
+    "NoChoices": 2,
+}
 """The same while the teacher has never answered."""
 
 
@@ -37,10 +43,8 @@ class Job:
 
     def is_spent(self, answered: bool) -> bool:
         """Return whether another try is pointless."""
-        return any(
-            count >= (MAX_TRIES[reason] if answered else min(MAX_TRIES[reason], STARTUP_TRIES))
-            for reason, count in self.failures.items()
-        )
+        most = MAX_TRIES if answered else STARTUP_TRIES
+        return any(count >= most[reason] for reason, count in self.failures.items())
 
 
 class Schedule:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from artifacts.places import S3_BUCKET, S3_ENDPOINT, Place
 
+from artifacts.places import S3_BUCKET, S3_ENDPOINT, Place
 from distillery.artifacts.store import ObjectStore
 
 needs_server = pytest.mark.skipif(S3_ENDPOINT is None, reason="no S3 server: run `make e2e-s3`")

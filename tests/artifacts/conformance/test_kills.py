@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from artifacts.places import Place
 
+from artifacts.places import Place
 from distillery.artifacts.store import ObjectStore
 
 SENT = 24 << 20

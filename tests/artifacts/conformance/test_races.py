@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from artifacts.places import Place
 
+from artifacts.places import Place
 from distillery.artifacts import layout
 from distillery.artifacts.artifact import find_manifest
 from distillery.artifacts.store import ObjectStore

@@ -49,7 +49,7 @@ def build(params: DatasetParams, cache: Path) -> Inputs:
     return build_inputs(pooled, params)
 
 
-@pytest.fixture(name="make_params")
+@pytest.fixture(name="make_params", scope="session")
 def _make_params() -> MakeParams:
     return make_params
 

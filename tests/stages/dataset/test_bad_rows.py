@@ -42,10 +42,7 @@ CASES: dict[str, Case] = {
     ),
     "a line cut off": Case(
         b'{"text": "a"}\n{"te',
-        [
-            "{f}:2: not valid JSON: Unterminated string starting at column 2"
-            " → write one JSON object per line"
-        ],
+        ["{f}:2: not valid JSON: Unterminated string starting at column 2 → write one JSON object per line"],
         alone=True,
     ),
     "NaN": Case(
@@ -63,7 +60,9 @@ CASES: dict[str, Case] = {
     ),
     "an array on one line": Case(
         b'[{"text": "a"}]\n',
-        ["{f}:1: the line is an array, not an object → write one object per line; jq -c '.[]' unpacks an array"],
+        [
+            "{f}:1: the line is an array, not an object → write one object per line; jq -c '.[]' unpacks an array"
+        ],
         alone=True,
     ),
     "a number": Case(
@@ -99,10 +98,7 @@ CASES: dict[str, Case] = {
     ),
     "UTF-16": Case(
         '\ufeff{"text": "a"}\n'.encode("utf-16-le"),
-        [
-            "{f}:1: this is UTF-16 text: convert it with iconv -f utf-16 -t utf-8"
-            " → sources are JSONL in UTF-8"
-        ],
+        ["{f}:1: this is UTF-16 text: convert it with iconv -f utf-16 -t utf-8 → sources are JSONL in UTF-8"],
         alone=True,
     ),
     "a row of 10 MB": Case(
@@ -126,8 +122,10 @@ CASES: dict[str, Case] = {
     ),
     "a missing nested column": Case(
         [{"text": "a", "customer": {"lang": "de"}}],
-        ["{f}:1: no column 'customer.land', which spec.dataset.input inserts"
-         " → did you mean 'customer.lang'? the row has: text, customer, customer.lang"],
+        [
+            "{f}:1: no column 'customer.land', which spec.dataset.input inserts"
+            " → did you mean 'customer.lang'? the row has: text, customer, customer.lang"
+        ],
         {"input": "{text} {customer.land}"},
         alone=True,
     ),
@@ -290,7 +288,7 @@ CASES: dict[str, Case] = {
     "a reference against the schema": Case(
         [{"text": "x", "answer": {"a": "1"}}],
         [
-            "{f}:61: the reference '{\"a\":\"1\"}' is not JSON that fits the schema"
+            '{f}:61: the reference \'{"a":"1"}\' is not JSON that fits the schema'
             " → write the answer that the teacher should give, as JSON"
         ],
         {
@@ -347,9 +345,7 @@ CASES: dict[str, Case] = {
     ),
     "a template without columns": Case(
         [],
-        [
-            "spec.dataset.input: 'the text' names no column → write the columns to insert, for example {text}"
-        ],
+        ["spec.dataset.input: 'the text' names no column → write the columns to insert, for example {text}"],
         {"input": "the text"},
     ),
     "an empty column name": Case(

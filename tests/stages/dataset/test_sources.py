@@ -15,7 +15,16 @@ from distillery.errors import SpecError, StageFailed
 from distillery.stages.dataset.sources import PinnedFile, find_sources, pin_sources
 from distillery.stages.dataset.spec import SourceParams
 
-FILES = ["a.jsonl", "b.jsonl", "b.json", ".hidden.jsonl", "in/c.jsonl", "in/deep/d.jsonl", ".no/e.jsonl", "[x].jsonl"]
+FILES = [
+    "a.jsonl",
+    "b.jsonl",
+    "b.json",
+    ".hidden.jsonl",
+    "in/c.jsonl",
+    "in/deep/d.jsonl",
+    ".no/e.jsonl",
+    "[x].jsonl",
+]
 HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
 EXPANSIONS = [
@@ -65,7 +74,9 @@ def test_a_pattern_means_the_same_files_on_disk_and_in_a_store(
 
 
 def test_the_pin_lists_addresses_sizes_and_digests_in_order(folder: Path) -> None:
-    pinned, files = pin_sources([source(f"file://{folder}/b.jsonl"), source(f"file://{folder}/?.jsonl")], refuse)
+    pinned, files = pin_sources(
+        [source(f"file://{folder}/b.jsonl"), source(f"file://{folder}/?.jsonl")], refuse
+    )
     want = [PinnedFile(f"file://{folder}/{name}", 5, HELLO) for name in ("a.jsonl", "b.jsonl")]
     assert files == want
     assert pinned == digest([[file.uri, 5, HELLO] for file in want])
@@ -175,7 +186,9 @@ def test_an_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("distillery.stages.dataset.sources.file_digest", denied)
     with pytest.raises(SpecError) as caught:
         pin_sources([source(f"file://{folder}/a.jsonl")], refuse)
-    want = f"{folder}/a.jsonl: cannot read {folder}/a.jsonl: Permission denied → check the file and its rights"
+    want = (
+        f"{folder}/a.jsonl: cannot read {folder}/a.jsonl: Permission denied → check the file and its rights"
+    )
     assert str(caught.value) == want
 
 

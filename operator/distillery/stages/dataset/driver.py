@@ -41,6 +41,9 @@ def run(context: StageContext) -> StageResult:
     coverage = coverage_of(inputs, params.slices, params.output.labels)
     context.progress(report.Progress(done=len(inputs.rows), message="auditing splits"))
     audit = audit_of(inputs.rows, params.deduplicate.near)
+    for file in pinned:
+        if file.size == 0:
+            context.warn(f"{file.name} is empty")
     _warn(context, coverage, audit)
     tables.write_table(context.output.path("inputs.parquet"), tables.INPUTS, inputs.rows)
     context.output.write("coverage.json", _document(coverage))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from distillery.artifacts.manifest import Cost
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Question, Unanswered
+from distillery.querying.answers import Answer, Question, Result, Unanswered
 from distillery.rules.prompts import render
 from distillery.stages.context import StageContext
 from distillery.stages.dataset.inputs import Inputs, TableRow
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MEASURED_ROWS = 5000
 """Prompts whose length in tokens is measured."""
+TRIED_ROWS = 3
+"""A single row may be one that no teacher answers; if three are, it is the teacher or how it is asked."""
 
 
 def preflight(context: StageContext, params: DatasetParams, inputs: Inputs) -> Cost:
@@ -75,21 +77,27 @@ def too_long(facts: BaseFacts, system_prompt: str | None, rows: Sequence[TableRo
 
 
 def check_teacher(context: StageContext, params: DatasetParams, training: Sequence[TableRow]) -> Cost:
-    """Ask the first training row as production would. Raises: StageFailed."""
-    from distillery.stages.asking import open_engine  # lazy: the HTTP client is not needed to build inputs
+    """Ask about a training row as production would; about another one only if that row cannot be answered.
 
-    row = training[0]
-    question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
+    Raises: StageFailed: TeacherRefused, NoLogprobs, and what the engine raises.
+    """
+    from distillery.stages.asking import open_engine  # lazy: building inputs needs no HTTP client
+
+    result: Result | None = None
     with open_engine(context, params.teacher) as engine:
-        [result] = engine.ask([question], stop_requested=context.stop_requested)
+        for row in training[:TRIED_ROWS]:
+            question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
+            [result] = engine.ask([question], stop_requested=context.stop_requested)
+            if isinstance(result, Answer):
+                break
         cost = engine.cost
     if isinstance(result, Unanswered):
         message = (
-            f"the teacher {params.teacher.model} did not answer the preflight call for row {row['row_id']} "
-            f"({result.reason}: {result.message}) → correct spec.teacher or spec.task"
+            f"the teacher {params.teacher.model} did not answer the preflight call for row "
+            f"{result.question.row_id} ({result.reason}: {result.message}) → correct spec.teacher or spec.task"
         )
         raise StageFailed("TeacherRefused", message)
-    if params.loss.soft > 0:
+    if isinstance(result, Answer) and params.loss.soft > 0:
         check_logprobs(result, params)
     return cost
 

@@ -118,8 +118,8 @@ def near_predecessors(
     result = np.full(count, -1, dtype=np.int64)
     marked = np.zeros(max(sets.kinds, 1), dtype=bool)
     bounds = np.searchsorted(owner, np.arange(count + 1))
-    for text in np.unique(owner).tolist():
-        if tick and text % 256 == 0:
+    for step, text in enumerate(np.unique(owner).tolist()):
+        if tick and step % 256 == 0:
             tick(text, count)
         entries = slice(bounds[text], bounds[text + 1])
         spans = list(zip(begin[entries].tolist(), end[entries].tolist(), strict=True))

@@ -48,6 +48,11 @@ class PinnedFile:
     size: int
     sha256: str
 
+    @property
+    def name(self) -> str:
+        """As in SourceFile."""
+        return self.uri.removeprefix(FILE_SCHEME)
+
 
 def pin_sources(
     sources: Sequence[SourceParams], open_source: OpenSource, cache: Path | None = None

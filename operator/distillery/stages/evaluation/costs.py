@@ -13,7 +13,8 @@ from distillery.stages.evaluation.rows import TeacherAnswer
 
 COST_VERSION = 1
 ASSUMPTION = (
-    "Prices are the job's own. What serving the student costs is not included: that depends on the machine it runs on."
+    "Prices are the job's own. What serving the student costs is not included: "
+    "that depends on the machine it runs on."
 )
 _PICOS = Decimal(10**6 * PICOS_PER_MICRO)
 

@@ -17,7 +17,7 @@ from typing import Any
 from distillery.artifacts import layout
 from distillery.artifacts.artifact import file_digest
 from distillery.artifacts.store import MissingObject, ObjectStore
-from distillery.errors import Conflict, TransientError
+from distillery.errors import Conflict, StageFailed, TransientError
 
 RELEASE = "release.json"
 FORMAT = 1
@@ -110,10 +110,14 @@ def _point(store: ObjectStore, publication: Publication, created_at: str) -> Non
 
 def _read(store: ObjectStore, key: str) -> dict[str, Any] | None:
     try:
-        document: dict[str, Any] = json.loads(store.get(key))
+        data = store.get(key)
     except MissingObject:
         return None
-    return document
+    try:
+        return {"createdAt": "", **json.loads(data)}
+    except (ValueError, TypeError):
+        message = f"{store.uri}/{key} is not readable: delete it in the store and run again"
+        raise StageFailed("ReleaseCorrupt", message) from None
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:

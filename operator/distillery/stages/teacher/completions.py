@@ -9,6 +9,7 @@ from typing import Any
 from distillery.artifacts.tables import rows_digest
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Result, Unanswered
+from distillery.scoring.intervals import wilson
 
 LOGICAL = (
     "row_id",
@@ -44,16 +45,22 @@ def completions_digest(rows: Iterable[Row]) -> str:
     return rows_digest({name: row[name] for name in LOGICAL} for row in rows)
 
 
-def check_failures(results: Sequence[Result], max_failed: float) -> None:
+def check_failures(results: Sequence[Result], max_failed: float, *, certain: bool = False) -> None:
     """Check the share of rows without a production answer.
+
+    Args:
+        results: of all rows, or of a sample of them.
+        max_failed: allowed share.
+        certain: judge a sample: fail only if the lower end of Wilson's 95 % interval is above `max_failed`.
 
     Raises: StageFailed(TooManyFailed), as infrastructure if the teacher rather than the rows is to blame.
     """
     production = [result for result in results if result.question.sample_index == 0]
     failed = [result for result in production if isinstance(result, Unanswered)]
-    if len(failed) <= max_failed * len(production):
+    if certain and wilson(len(failed), len(production)).low <= max_failed:
         return
-    raise too_many_failed(failed, len(production), max_failed)
+    if len(failed) > max_failed * len(production):
+        raise too_many_failed(failed, len(production), max_failed)
 
 
 def too_many_failed(failed: Sequence[Unanswered], asked: int, max_failed: float) -> StageFailed:
@@ -63,7 +70,7 @@ def too_many_failed(failed: Sequence[Unanswered], asked: int, max_failed: float)
     first = failed[0]
     what = f"{len(failed)} of {asked} rows stayed unanswered, more than maxFailed {max_failed:g} allows: {reasons}"
     example = f"for example row {first.question.row_id!r}: {first.message}"
-    teachers = sum(counts[reason] for reason in TEACHERS_FAULT if reason in counts)
+    teachers = sum(result.reason in TEACHERS_FAULT for result in failed)
     if 2 * teachers > len(failed):
         repair = "run again when the teacher is well: answers bought so far are kept"
         return StageFailed("TooManyFailed", f"{what}; {example} → {repair}", "infrastructure")

@@ -74,8 +74,7 @@ def _pilot(context: StageContext, engine: TeacherEngine, params: TeacherParams, 
     questions = questions_of(chosen, params.teacher.system_prompt, params.samples)
     results = _ask(context, engine, questions, message="pilot")
     pilot = judge_pilot(chosen, results, params.teacher.output, params.filter)
-    if chosen and not pilot.accepted.rows:
-        check_failures(results, params.max_failed)
+    check_failures(results, params.max_failed, certain=True)
     if params.soft_labels and pilot.accepted.rows and not pilot.with_alternatives:
         raise _no_logprobs(params)
     check_pilot(pilot, _min_accepted(params))

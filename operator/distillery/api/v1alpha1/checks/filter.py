@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 
 from distillery.api.v1alpha1.checks.teacher import longest_label
@@ -74,7 +75,7 @@ def length_rejects_labels(spec: DistillationJobSpec) -> Iterator[Problem]:
     for index, rule in enumerate(spec.filter.rules):
         wanted = rule.length.max_tokens if rule.length else None
         if wanted is not None and wanted < words:
-            message = f"{wanted} tokens cannot hold the label {label!r} of {words} words"
+            message = f"an answer of {wanted} tokens cannot hold the label {label!r} of {words} words"
             yield Problem(f"{RULES}[{index}].length.maxTokens", message, f"write at least {2 * words}")
 
 
@@ -89,8 +90,11 @@ def refusal_patterns_are_wrong(spec: DistillationJobSpec) -> Iterator[Problem]:
 
 def _pattern_problem(text: str, labels: list[str] | tuple[str, ...]) -> tuple[str, str] | None:
     try:
-        pattern = re.compile(text, re.IGNORECASE | re.DOTALL)
-    except (re.error, OverflowError, RecursionError) as error:
+        with warnings.catch_warnings():
+            # What Python only warns of, such as `[[`, means something else in its next release.
+            warnings.simplefilter("error")
+            pattern = re.compile(text, re.IGNORECASE | re.DOTALL)
+    except (re.error, OverflowError, RecursionError, Warning) as error:
         return f"{text!r} is no regular expression: {error}", "escape special characters with a backslash"
     if pattern.search(""):
         return f"{text!r} matches an empty text, so every answer would be a refusal", "make it more specific"

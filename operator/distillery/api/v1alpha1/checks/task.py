@@ -46,10 +46,11 @@ def labels_are_untidy(spec: DistillationJobSpec) -> Iterator[Problem]:
 
 def labels_look_alike(spec: DistillationJobSpec) -> Iterator[Problem]:
     """Two labels differ in nothing but case and spaces, which answers do not keep apart."""
-    seen: dict[str, str] = {}
-    for index, label in enumerate(spec.task.output.labels or ()):
-        first = seen.setdefault(fold(label), label)
-        if first is not label:
+    labels = spec.task.output.labels or []
+    seen: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        first = labels[seen.setdefault(fold(label), index)]
+        if seen[fold(label)] != index:
             how = "is listed twice" if first == label else f"differs from {first!r} only in case or spaces"
             yield Problem(f"{LABELS}[{index}]", f"{label!r} {how}", "keep one of them")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from distillery.api.showing import looks_secret
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
@@ -31,7 +30,7 @@ def endpoint_is_no_base_url(spec: DistillationJobSpec) -> Iterator[Problem]:
     """The URL goes on to a method of the API, which is added when it is called."""
     url = spec.teacher.endpoint.url
     for method in _METHODS:
-        if urlsplit(url).path.rstrip("/").endswith(method):
+        if url.partition("?")[0].rstrip("/").endswith(method):
             message = f"ends with {method}, which is added to it"
             yield Problem("spec.teacher.endpoint.url", message, "end it with the version, as in …/v1")
             return
@@ -59,7 +58,7 @@ def labels_exceed_the_answer(spec: DistillationJobSpec) -> Iterator[Problem]:
     label, words = longest_label(spec)
     limit = spec.teacher.parameters.max_tokens
     if words > limit:
-        message = f"{limit} tokens cannot hold the label {label!r} of {words} words"
+        message = f"an answer of {limit} tokens cannot hold the label {label!r} of {words} words"
         yield Problem(f"{PARAMETERS}.maxTokens", message, f"write at least {2 * words}")
 
 

@@ -1,0 +1,125 @@
+"""Runs the training loop under Ray Train's TorchTrainer: in a worker of a Ray cluster, or in this process."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+
+from distillery.errors import StageFailed
+from distillery.stages.context import StageContext
+from distillery.stages.report import Progress
+from distillery.stages.student.cluster import ensure_ray
+from distillery.stages.student.desk import News, open_desk
+from distillery.stages.student.training import Hooks
+from distillery.stages.student.work import Work, train
+from distillery.stages.student.worker import INTERVAL, train_loop
+
+POLL_SECONDS = 0.25
+LEAVE_SECONDS = 30.0
+"""How long Ray Train may take to put its workers away once the result is there."""
+
+
+def fit_in_process(context: StageContext, work: Work) -> None:
+    """Train in this process, by Ray Train's local mode (no workers); Ray itself is not started.
+
+    Raises: whatever `train` raises.
+    """
+    told_at = 0.0
+
+    def progress(news: Progress) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= INTERVAL:
+            told_at = time.monotonic()
+            context.progress(news)
+
+    def loop() -> None:
+        train(work, Hooks(progress, context.stop_requested), context.warn)
+
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it announces its local mode
+    TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
+
+
+def fit_in_worker(context: StageContext, work: Work) -> None:
+    """Train in one worker of the Ray cluster, which is started on this machine if there is none.
+
+    Raises: what `train` raised over there; StageFailed(TrainWorkerLost) if the worker died.
+    """
+    context.progress(Progress(unit="steps", message="starting Ray"))
+    ensure_ray()
+    desk = open_desk()
+    ray.get(desk.bring.remote(work))
+    # Ray Train keeps notes of its own, which we do not need: it silently resumes a run whose name it has seen,
+    # hence a new name for every fit.
+    notes = tempfile.mkdtemp(prefix="distillery-ray-train-")
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"desk": desk},
+        scaling_config=ScalingConfig(num_workers=1, use_gpu=False),
+        run_config=RunConfig(
+            name=f"student-{context.identity[:12]}-{context.attempt}-{uuid.uuid4().hex[:8]}",
+            storage_path=notes,
+            failure_config=FailureConfig(max_failures=0),
+        ),
+    )
+    try:
+        _Fit(trainer).follow(context, desk)
+    finally:
+        ray.kill(desk)
+        shutil.rmtree(notes, ignore_errors=True)
+
+
+class _Fit:
+    """`trainer.fit()` in a thread of its own: the driver's thread stays free for progress and stop requests.
+
+    Off the main thread Ray Train also leaves the handler of Ctrl-C alone, which is the runner's.
+    """
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        self._trainer = trainer
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._fit, name="student-fit", daemon=True)
+
+    def _fit(self) -> None:
+        try:
+            self._trainer.fit()
+        except (TrainingFailedError, RayError) as error:
+            self._error = error
+
+    def follow(self, context: StageContext, desk: Any) -> None:
+        """Carry news until the training has closed. Raises: what it raised, StageFailed if it was lost."""
+        self._thread.start()
+        while self._thread.is_alive():
+            self._thread.join(POLL_SECONDS)
+            if _carry(context, desk).done:
+                self._thread.join(LEAVE_SECONDS)
+                return
+        raise _lost(self._error)
+
+
+def _carry(context: StageContext, desk: Any) -> News:
+    """Pass news on to the context and the stop request to the desk. Raises: the training's error, once it closed."""
+    news: News = ray.get(desk.ask.remote(context.stop_requested()))
+    for warning in news.warnings:
+        context.warn(warning)
+    if news.progress is not None:
+        context.progress(news.progress)
+    if news.error is not None:
+        raise news.error
+    return news
+
+
+def _lost(error: Exception | None) -> StageFailed:
+    lines = str(error).strip().splitlines() if error is not None else []
+    reason = lines[-1][:500] if lines else "it ended without a word"
+    message = f"the training process was lost: {reason}: run again, it continues from its last checkpoint"
+    return StageFailed("TrainWorkerLost", message, "infrastructure")

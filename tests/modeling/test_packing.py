@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from modeling.small import tiny_model
+
+from distillery.modeling.label_tree import LabelTree, TokenTree, chain
+from distillery.modeling.packing import forward, lay_out, rows_per_pass, takes_tree_mask
+
+PROMPTS = [[5, 6, 7, 8, 9, 10], [11], [12, 13, 14]]
+TREES = [
+    LabelTree.build([[20], [20, 21], [22, 23, 24], [22, 25]], 1).tree,
+    LabelTree.build([[30], [31]], 1).tree,
+    chain([40, 41, 42, 43], 1)[0],
+]
+
+
+def node_logits(
+    model: torch.nn.Module, prompts: list[list[int]], trees: list[TokenTree], packed: bool
+) -> list[torch.Tensor]:
+    layout = lay_out(prompts, trees, 0, packed=packed, dtype=torch.float32)
+    with torch.inference_mode():
+        logits = forward(model, layout)
+    return [logits[layout.index[row, : tree.size]] for row, tree in enumerate(trees)]
+
+
+def plain(model: torch.nn.Module, tokens: list[int]) -> torch.Tensor:
+    """The model's own logits after `tokens`, with no padding, mask or positions of ours."""
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([tokens])).logits[0, -1]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "packed"),
+    [("llama", True), ("gpt2", True), ("qwen3", True), ("opt", True), ("llama", False)]
+    + [("mistral", False), ("bloom", False), ("mamba", False)],
+)
+def test_every_node_gets_the_logits_of_its_own_path(model_type: str, packed: bool) -> None:
+    model = tiny_model(model_type)
+    found = node_logits(model, PROMPTS, TREES, packed)
+    for prompt, tree, logits in zip(PROMPTS, TREES, found, strict=True):
+        for node in range(tree.size):
+            path, at = [], node
+            while at:
+                path.insert(0, tree.tokens[at])
+                at = tree.parents[at]
+            torch.testing.assert_close(logits[node], plain(model, prompt + path), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_padding_changes_nothing(packed: bool) -> None:
+    """A row among longer and shorter rows gives what it gives alone, whichever side is padded."""
+    model = tiny_model()
+    together = node_logits(model, PROMPTS, TREES, packed)
+    for row, logits in enumerate(together):
+        alone = node_logits(model, [PROMPTS[row]], [TREES[row]], packed)[0]
+        torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.cat(together), torch.cat(node_logits(model, PROMPTS, TREES, not packed)), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "takes"),
+    [("llama", True), ("gpt2", True), ("qwen3", True), ("opt", True), ("bloom", False), ("mamba", False)],
+)
+def test_models_that_ignore_a_mask_of_ours_are_found_out(model_type: str, takes: bool) -> None:
+    model = tiny_model(model_type).train()
+    assert takes_tree_mask(model) is takes
+    assert model.training
+
+
+def test_a_pass_holds_fewer_rows_the_longer_they_are() -> None:
+    assert [rows_per_pass(length, 10) for length in (54, 1014, 5000)] == [2048, 8, 1]

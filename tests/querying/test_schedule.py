@@ -1,0 +1,51 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distillery.querying.answers import Question
+from distillery.querying.schedule import MAX_TRIES, STARTUP_TRIES, Job, Schedule, backoff
+
+
+def make_job(name):
+    return Job(Question(name, []), name, 0)
+
+
+def test_rows_due_for_another_try_go_first_and_others_in_order():
+    schedule = Schedule(make_job(name) for name in "abc")
+    first = schedule.take(0, True)
+    schedule.retry(first, at=2.0)
+    assert [schedule.take(now, True).key for now in (1.0, 2.0, 3.0)] == ["b", "a", "c"]
+    assert schedule.take(4.0, True) is None
+    assert len(schedule) == 0
+
+
+def test_fresh_rows_can_be_held_back():
+    schedule = Schedule([make_job("a"), make_job("b")])
+    job = schedule.take(0, True)
+    schedule.retry(job, at=1.0)
+    assert schedule.take(0.5, False) is None
+    assert schedule.next_retry() == 1.0
+    assert schedule.take(1.0, False) is job
+
+
+def test_a_job_put_back_is_next():
+    schedule = Schedule([make_job("a"), make_job("b")])
+    schedule.put_back(schedule.take(0, True))
+    assert schedule.take(0, True).key == "a"
+
+
+@pytest.mark.parametrize("reason", MAX_TRIES)
+def test_a_row_is_given_up_after_enough_failures_of_one_kind(reason):
+    job = make_job("a")
+    job.failures[reason] = STARTUP_TRIES[reason]
+    assert job.is_spent(answered=False)
+    assert not job.is_spent(answered=True)
+    job.failures[reason] = MAX_TRIES[reason]
+    assert job.is_spent(answered=True)
+
+
+@given(st.integers(1, 100), st.floats(0, 1, exclude_max=True))
+def test_back_off_grows_up_to_its_cap_and_is_never_all_luck(failures, luck):
+    delay = backoff(failures, 0.5, 30, luck)
+    full = min(30, 0.5 * 2 ** min(failures - 1, 30))
+    assert full / 2 <= delay <= full
