@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from zero_shot import Judgement, ZeroShot, use_one_core
 
@@ -23,6 +24,7 @@ class Batcher:
     def __init__(self, classifier: ZeroShot, workers: int) -> None:
         self.categories = classifier.categories
         self._classifier = classifier
+        self._tokens = lru_cache(maxsize=1024)(classifier.tokens)
         self._free = workers
         self._threads = ThreadPoolExecutor(workers, initializer=use_one_core)
         self._waiting: list[_Waiting] = []
@@ -30,12 +32,12 @@ class Batcher:
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text."""
-        return len(self._classifier.tokens(text))
+        return len(self._tokens(text))
 
     async def judge(self, text: str) -> Judgement:
         """Return the judgement of a text; the others of its batch have no influence on it."""
         future: asyncio.Future[Judgement] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(self._classifier.tokens(text), future))
+        self._waiting.append(_Waiting(self._tokens(text), future))
         # Texts that arrived in the same turn of the loop join before a batch is cut.
         asyncio.get_running_loop().call_soon(self._start)
         return await future

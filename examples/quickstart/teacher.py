@@ -84,7 +84,11 @@ def parse_request(body: object) -> Request:
 
 
 def _is_message(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("role"), str)
+        and isinstance(value.get("content"), str)
+    )
 
 
 def draw(weights: list[float], *material: object) -> int:
@@ -105,13 +109,16 @@ class Speaker:
         self._words = [_split(category) for category in categories]
         self._asked: Counter[str] = Counter()
 
-    def answer(self, request: Request, judgement: Judgement) -> tuple[list[str], list[list[tuple[str, float]]]]:
+    def answer(
+        self, request: Request, judgement: Judgement
+    ) -> tuple[list[str], list[list[tuple[str, float]]]]:
         """Return the tokens of the answer, and for each the words that could stand there with their logprobs."""
         log_probs = judgement.log_probs()
         if judgement.likeness < UNFAMILIAR:
             first = [(REFUSAL[0], math.log(DECLINED))]
             first += [
-                (words[0], value + math.log1p(-DECLINED)) for words, value in zip(self._words, log_probs, strict=True)
+                (words[0], value + math.log1p(-DECLINED))
+                for words, value in zip(self._words, log_probs, strict=True)
             ]
             return REFUSAL, [first, *([(word, 0.0), (self._words[0][0], OTHERS)] for word in REFUSAL[1:])]
         best = self._choose(request, log_probs)
@@ -199,7 +206,9 @@ def make_app(batcher: Batcher, api_key: str | None) -> Any:
         return web.json_response(completion(request, *speaker.answer(request, judgement), prompt_tokens))
 
     async def models(_: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "example"}]})
+        return web.json_response(
+            {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "example"}]}
+        )
 
     app = web.Application(middlewares=[guard])
     app.router.add_post("/v1/chat/completions", complete)
@@ -227,7 +236,7 @@ async def serve(listening: socket.socket, workers: int, api_key: str | None, unt
     print("ready", flush=True)
     try:
         if until_stdin_ends:
-            await asyncio.to_thread(sys.stdin.buffer.read)
+            await _end_of_stdin()
         else:
             await asyncio.Event().wait()
     finally:
@@ -235,11 +244,25 @@ async def serve(listening: socket.socket, workers: int, api_key: str | None, unt
         batcher.close()
 
 
+async def _end_of_stdin() -> None:
+    """Return when whoever holds the other end of the pipe has closed it or is gone."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while await reader.read(4096):
+        pass
+
+
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
-    parser.add_argument("--workers", type=int, default=2, help="batches computed at once, one core each (default 2)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="batches computed at once, one core each (default 2)"
+    )
     parser.add_argument("--api-key-env", metavar="NAME", help="demand the key in this environment variable")
     parser.add_argument("--until-stdin-ends", action="store_true", help="end when standard input is closed")
     options = parser.parse_args()

@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import Any
 
 CATEGORIES = ("billing", "login", "shipping", "refund", "bug", "feature request", "cancellation")
+ROWS = 6300
+"""Tickets to write for about 6,000 that are no near-duplicates."""
 KINDS = {"plain": 0.48, "typo": 0.15, "mixed": 0.11, "foreign": 0.09, "short": 0.1, "long": 0.07}
 """Share of each kind among the rows."""
-RARE_SHARE = 0.12
+RARE_SHARE = 0.1
 """Share of rare phrasings among the rows that are not short."""
 RESENT_SHARE = 0.025
 """Share of tickets that arrive a second time with a different ending: near-duplicates for the dataset stage."""
 SPECIFIC_SUBJECT_SHARE = 0.35
 
-Row = dict[str, str]
+Row = dict[str, str | None]
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 _SLOT = re.compile(r"\{(\w+)\}")
 _NEIGHBOURS = {
@@ -63,10 +65,10 @@ def _numbers(rng: random.Random) -> dict[str, Callable[[], str]]:
 
 def _fill(template: str, rng: random.Random) -> str:
     """Pick alternatives and fill slots."""
-    slots = phrasings()["slots"]
-    computed = _numbers(rng)
     chosen = _ALTERNATIVES.sub(lambda match: rng.choice(match[1].split("|")), template)
-    return _SLOT.sub(lambda match: computed[match[1]]() if match[1] in computed else rng.choice(slots[match[1]]), chosen)
+    pick = {name: lambda words=words: rng.choice(words) for name, words in phrasings()["slots"].items()}
+    pick |= _numbers(rng)
+    return _SLOT.sub(lambda match: pick[match[1]](), chosen)
 
 
 def _misspell(text: str, rng: random.Random) -> str:
@@ -97,7 +99,9 @@ def _sentences(kind: str, category: str, core: str, rng: random.Random) -> list[
     if kind == "mixed":
         other = rng.choice([name for name in CATEGORIES if name != category])
         aside = rng.choice(tables["category"][other]["asides"])
-        link = rng.choice(("Less important:", "By the way,", "Not urgent, but", "Apart from that", "Besides,"))
+        link = rng.choice(
+            ("Less important:", "By the way,", "Not urgent, but", "Apart from that", "Besides,")
+        )
         return [core, f"{link} {aside}."]
     if kind == "foreign":
         first, last = rng.sample(rng.choice(neutral["foreign"]), 2)
@@ -120,7 +124,11 @@ def _row(number: int, kind: str, category: str, rng: random.Random) -> Row:
     if kind == "short":
         parts = [core, rng.choice(("", "", "", "please", "asap", "thx", "help!", "???"))]
     else:
-        around = ("", "") if kind == "foreign" else (rng.choice(neutral["openers"]), rng.choice(neutral["closers"]))
+        around = (
+            ("", "")
+            if kind == "foreign"
+            else (rng.choice(neutral["openers"]), rng.choice(neutral["closers"]))
+        )
         parts = [around[0], *_sentences(kind, category, core, rng), around[1]]
     specific = kind != "short" and rng.random() < SPECIFIC_SUBJECT_SHARE
     subject = _fill(rng.choice(texts["subjects"] if specific else neutral["subjects"]), rng)
@@ -134,7 +142,7 @@ def _row(number: int, kind: str, category: str, rng: random.Random) -> Row:
         "kind": kind,
         "wording": wording,
         "phrasing": phrasing,
-        "group": phrasing if wording == "rare" else ticket,
+        "group": phrasing if wording == "rare" else None,
     }
 
 
@@ -145,9 +153,7 @@ def generate(rows: int, seed: int) -> list[Row]:
     for number in range(rows):
         if made and rng.random() < RESENT_SHARE:
             first = rng.choice(made)
-            ticket = f"T{number:05d}"
-            again = {"ticket_id": ticket, "body": f"{first['body']} Sent again.", "group": ticket}
-            made.append(first | (again if first["wording"] != "rare" else again | {"group": first["group"]}))
+            made.append(first | {"ticket_id": f"T{number:05d}", "body": f"{first['body']} Sent again."})
             continue
         kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
         made.append(_row(number, kind, rng.choice(CATEGORIES), rng))
@@ -165,7 +171,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path, help="JSONL file to write")
-    parser.add_argument("--rows", type=int, default=6300, help="tickets before de-duplication (default 6300)")
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help=f"tickets before de-duplication (default {ROWS})"
+    )
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     write(options.path, options.rows, options.seed)

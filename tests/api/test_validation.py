@@ -129,8 +129,8 @@ def test_a_faulty_section_does_not_hide_contradictions_elsewhere() -> None:
     assert said(text) == [
         "job.yaml:10: spec.dataset.groupBy: 'category' is the known answer: each answer would be in one split "
         "only → name a column such as a conversation's id",
-        "job.yaml:20: spec.student.loss: hard and soft are both 0 → write loss: {hard: 1, soft: 0}",
         "job.yaml:20: spec.student.loss.sft: there is no such field → did you mean 'soft'?",
+        "job.yaml:20: spec.student.loss: hard and soft are both 0 → write loss: {hard: 1, soft: 0}",
         "job.yaml:21: spec.surprise: there is no such field → allowed here: storage, task, dataset, teacher, "
         "filter, student, evaluation, release, budget",
         "job.yaml:22: spec.release.name: is required → add it (name of the model family, "
@@ -159,7 +159,7 @@ def test_a_rule_reads_only_what_it_says(check: Any) -> None:
     assert set(check.reads) <= known
 
 
-SECRET = "https://me:sk-proj-abcdefghijklmnop@example.com"
+SECRET = "https://hunter:sk-proj-abcdefghijklmnop@example.com"
 
 
 @pytest.mark.parametrize("value", [SECRET, [SECRET], {SECRET: 1}, {"x": SECRET}, [{SECRET: SECRET}]])
@@ -167,7 +167,7 @@ def test_a_secret_in_the_wrong_place_is_never_repeated(value: object) -> None:
     for path, _ in walk(DistillationJobSpec):
         said = "".join(outcome(GOOD_BUT_SHORT, (format_path(("spec", *path)), value)))
         assert "sk-proj" not in said, said
-        assert "me:" not in said, said
+        assert "hunter" not in said, said
 
 
 VALUES = st.recursive(
@@ -182,7 +182,7 @@ VALUES = st.recursive(
 PATHS = [path for path, _ in walk(DistillationJob)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(changes=st.lists(st.tuples(st.sampled_from(PATHS), VALUES), min_size=1, max_size=4))
 def test_any_value_at_any_place_gives_a_job_or_plain_problems(changes: list[tuple[Any, Any]]) -> None:
     data = load_yaml(GOOD, "good.yaml")

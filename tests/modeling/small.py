@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def tiny_chat(vocab_size: int = 400) -> Chat:
     """Return a chat over a tokenizer trained on TEXTS and LABELS."""
     return Chat(train_tokenizer(TEXTS * 4, LABELS, vocab_size))

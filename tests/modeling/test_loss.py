@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modeling.small import tiny_model
 from torch.nn.functional import cross_entropy
 
 from distillery.modeling.label_tree import LabelTree
 from distillery.modeling.loss import Target, answer_target, edge_log_probs, label_target, loss_sum
 from distillery.modeling.packing import forward, lay_out
+from modeling.small import tiny_model
 
 END, VOCABULARY = 1, 12
 LABELS = [[2], [2, 3], [4, 5, 6], [4, 7]]

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from modeling.small import tiny_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from distillery.modeling.label_tree import LabelTree, TokenTree, chain
-from distillery.modeling.packing import forward, lay_out, rows_per_pass, takes_tree_mask
+from distillery.modeling.packing import attention_window, forward, lay_out, rows_per_pass, takes_tree_mask
+from modeling.small import tiny_model
 
+SMALL = {
+    **{"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1},
+    **{"num_hidden_layers": 2, "vocab_size": 400},
+}
 PROMPTS = [[5, 6, 7, 8, 9, 10], [11], [12, 13, 14]]
 TREES = [
     LabelTree.build([[20], [20, 21], [22, 23, 24], [22, 25]], 1).tree,
@@ -32,8 +39,10 @@ def plain(model: torch.nn.Module, tokens: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("model_type", "packed"),
-    [("llama", True), ("gpt2", True), ("qwen3", True), ("opt", True), ("llama", False)]
-    + [("mistral", False), ("bloom", False), ("mamba", False)],
+    [
+        *(("llama", True), ("gpt2", True), ("qwen3", True), ("opt", True)),
+        *(("llama", False), ("mistral", False), ("bloom", False), ("mamba", False)),
+    ],
 )
 def test_every_node_gets_the_logits_of_its_own_path(model_type: str, packed: bool) -> None:
     model = tiny_model(model_type)
@@ -66,9 +75,31 @@ def test_padding_changes_nothing(packed: bool) -> None:
 )
 def test_models_that_ignore_a_mask_of_ours_are_found_out(model_type: str, takes: bool) -> None:
     model = tiny_model(model_type).train()
-    assert takes_tree_mask(model) is takes
+    assert takes_tree_mask(model, 128) is takes
     assert model.training
 
 
 def test_a_pass_holds_fewer_rows_the_longer_they_are() -> None:
     assert [rows_per_pass(length, 10) for length in (54, 1014, 5000)] == [2048, 8, 1]
+
+
+def test_a_model_with_a_window_takes_the_mask_only_for_rows_within_it() -> None:
+    config = AutoConfig.for_model("mistral", sliding_window=64, **SMALL)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert [takes_tree_mask(model, length) for length in (64, 65, None)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "keys", "window"),
+    [
+        ("llama", {}, None),
+        ("mistral", {"sliding_window": None}, None),
+        ("qwen3", {"sliding_window": 32}, None),
+        ("qwen3", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 1}, 32),
+        ("gemma3_text", {"sliding_window": 16}, 16),
+    ],
+)
+def test_the_window_is_read_from_the_configuration(
+    model_type: str, keys: dict[str, Any], window: int | None
+) -> None:
+    assert attention_window(AutoConfig.for_model(model_type, num_hidden_layers=2, **keys)) == window

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modeling.small import tiny_model
 
 from distillery.modeling import scoring
 from distillery.modeling.scoring import LabelScorer
+from modeling.small import tiny_model
 
 END, PAD = 1, 0
 MODEL = tiny_model(vocab_size=64)

@@ -245,7 +245,7 @@ def test_any_history_ends_with_every_stage_committed_once_per_identity(history: 
         else:
             world.commit()
     assert decide(world.plan, world.observe(), world.clock) == Finish(
-        "complete", "Complete", "every stage is committed"
+        "complete", "GatesPassed", "every gate has passed"
     )
     assert len(frontier_of(world.plan, world.observe()).done) == 5
     assert len(world.attempts) <= 5 * (len(history) + 2), "attempts were started without end"

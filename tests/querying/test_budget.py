@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -34,6 +34,7 @@ class Spending(RuleBasedStateMachine):
 
 
 TestSpending = Spending.TestCase
+TestSpending.settings = settings(max_examples=25)
 
 
 @given(st.integers(0, 10**20))

@@ -192,9 +192,12 @@ def test_an_error_in_the_progress_callback_reaches_the_caller(store):
     def explode(_):
         raise StageStopped("enough")
 
-    with FakeTeacher() as teacher, make_engine(make_settings(teacher.url), store) as engine:
-        with pytest.raises(StageStopped):
-            engine.ask(make_questions(10), on_progress=explode)
+    with (
+        FakeTeacher() as teacher,
+        make_engine(make_settings(teacher.url), store) as engine,
+        pytest.raises(StageStopped),
+    ):
+        engine.ask(make_questions(10), on_progress=explode)
 
 
 def test_a_stop_request_lets_calls_in_flight_finish_and_keeps_them(store):
@@ -230,9 +233,11 @@ def test_a_call_that_hangs_does_not_hold_up_a_stop_for_ever(store):
 def test_a_mixture_of_models_warns_once(store):
     warnings = []
     options = QUICK.__class__(warn=warnings.append)
-    with FakeTeacher(faults=[Fault("other-model", match="#1")]) as teacher:
-        with make_engine(make_settings(teacher.url), store, options=options) as engine:
-            engine.ask(make_questions(30))
+    with (
+        FakeTeacher(faults=[Fault("other-model", match="#1")]) as teacher,
+        make_engine(make_settings(teacher.url), store, options=options) as engine,
+    ):
+        engine.ask(make_questions(30))
     [warning] = warnings
     assert "another-model, large" in warning
 
@@ -273,9 +278,11 @@ def test_a_full_store_stops_before_more_is_bought(store, monkeypatch):
 
     monkeypatch.setattr(store, "put", failing_put)
     with FakeTeacher(delay=0.02) as teacher:
-        with make_engine(make_settings(teacher.url), store) as engine:
-            with pytest.raises(StageFailed, match="disk is full"):
-                engine.ask(make_questions(500))
+        with (
+            make_engine(make_settings(teacher.url), store) as engine,
+            pytest.raises(StageFailed, match="disk is full"),
+        ):
+            engine.ask(make_questions(500))
         assert len(teacher.bill) < 100
         assert engine.cost.calls >= len(teacher.bill)
 
@@ -286,9 +293,11 @@ def test_a_read_only_store_buys_nothing(store, monkeypatch):
 
     monkeypatch.setattr(store, "put", refuse)
     with FakeTeacher() as teacher:
-        with make_engine(make_settings(teacher.url), store) as engine:
-            with pytest.raises(StageFailed, match="permission denied"):
-                engine.ask(make_questions(50))
+        with (
+            make_engine(make_settings(teacher.url), store) as engine,
+            pytest.raises(StageFailed, match="permission denied"),
+        ):
+            engine.ask(make_questions(50))
         assert teacher.bill == []
 
 

@@ -99,11 +99,11 @@ def test_many_bad_rows_do_not_look_like_an_outage(store):
     assert sum(isinstance(result, Unanswered) for result in results) == 30
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [("400", "RequestRejected"), ("422", "RequestRejected"), ("policy", "ContentFiltered")],
-)
-def test_a_rejected_row_is_left_at_once(store, kind, reason):
+REJECTED = {"400": "RequestRejected", "422": "RequestRejected", "policy": "ContentFiltered"}
+
+
+@pytest.mark.parametrize("kind", REJECTED)
+def test_a_rejected_row_is_left_at_once(store, kind):
     with FakeTeacher(faults=[Fault(kind, match="#1:")]) as teacher:
         first, second = ask(teacher, store, make_questions(2))
         assert teacher.counts == {kind: 1, "answered": 1}
@@ -215,14 +215,18 @@ def test_what_was_paid_before_the_door_closed_is_kept(store):
 
 def test_the_key_is_sent_and_appears_nowhere_else(store, tmp_path, caplog):
     settings = {"api_key_secret": SecretKey(name="teacher", key="api-key")}
-    with FakeTeacher(api_key=KEY) as teacher:
-        with make_engine(make_settings(teacher.url, **settings), store, key=f"{KEY}\n") as engine:
-            engine.ask(make_questions(5))
-            assert KEY not in repr(vars(engine))
+    with (
+        FakeTeacher(api_key=KEY) as teacher,
+        make_engine(make_settings(teacher.url, **settings), store, key=f"{KEY}\n") as engine,
+    ):
+        engine.ask(make_questions(5))
+        assert KEY not in repr(vars(engine))
     with FakeTeacher(api_key="another-key-entirely") as teacher:
-        with make_engine(make_settings(teacher.url, **settings), store, key=KEY) as engine:
-            with pytest.raises(StageFailed) as failure:
-                engine.ask(make_questions(5, start=10))
+        with (
+            make_engine(make_settings(teacher.url, **settings), store, key=KEY) as engine,
+            pytest.raises(StageFailed) as failure,
+        ):
+            engine.ask(make_questions(5, start=10))
         assert teacher.counts["unauthorized"] > 0
     assert KEY not in str(failure.value) + repr(failure.value) + caplog.text
     assert "[redacted]" in failure.value.message
@@ -230,10 +234,12 @@ def test_the_key_is_sent_and_appears_nowhere_else(store, tmp_path, caplog):
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(store):
-    with FakeTeacher() as teacher:
-        with make_engine(make_settings(teacher.url), store, key=f"{KEY}\nX-Evil: 1") as engine:
-            with pytest.raises(StageFailed, match="no HTTP header can carry") as failure:
-                engine.ask(make_questions(2))
+    with (
+        FakeTeacher() as teacher,
+        make_engine(make_settings(teacher.url), store, key=f"{KEY}\nX-Evil: 1") as engine,
+        pytest.raises(StageFailed, match="no HTTP header can carry") as failure,
+    ):
+        engine.ask(make_questions(2))
     assert KEY not in str(failure.value)
 
 
@@ -259,9 +265,11 @@ def test_nobody_at_the_address(store):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    with make_engine(make_settings(url), store) as engine:
-        with pytest.raises(StageFailed, match=r"cannot connect.*spec.teacher.endpoint.url") as failure:
-            engine.ask(make_questions(100))
+    with (
+        make_engine(make_settings(url), store) as engine,
+        pytest.raises(StageFailed, match=r"cannot connect.*spec.teacher.endpoint.url") as failure,
+    ):
+        engine.ask(make_questions(100))
     assert failure.value.reason == "TeacherUnavailable"
     assert read_ledger(store, "job-1").exact.unknown == 0
 
@@ -294,9 +302,11 @@ def test_an_outage_in_the_middle_keeps_what_was_paid(store):
 def test_a_wrong_path_on_the_server_is_a_closed_door(store):
     with FakeTeacher() as teacher:
         settings = make_settings(teacher.url.removesuffix("/v1"))
-        with make_engine(settings, store) as engine:
-            with pytest.raises(StageFailed, match="up to and including the version"):
-                engine.ask(make_questions(3))
+        with (
+            make_engine(settings, store) as engine,
+            pytest.raises(StageFailed, match="up to and including the version"),
+        ):
+            engine.ask(make_questions(3))
 
 
 def test_a_password_in_the_url_is_not_shown(store):
@@ -312,3 +322,12 @@ def test_tries_wait_longer_and_longer(store):
         started = time.monotonic()
         ask(teacher, store, [make_question(0)], options=options)
     assert time.monotonic() - started >= 0.05 + 0.1 + 0.2
+
+
+def test_rows_rejected_before_do_not_stop_a_run_whose_other_rows_are_paid(store):
+    with FakeTeacher(faults=[Fault("400", match="invoice")]) as teacher:
+        ask(teacher, store, make_questions(90))
+        teacher.counts.clear()
+        results = ask(teacher, store, make_questions(90))
+        assert teacher.counts == {"400": 30}
+    assert sum(isinstance(result, Unanswered) for result in results) == 30

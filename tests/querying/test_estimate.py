@@ -1,6 +1,6 @@
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.api.v1alpha1.distillation_job import Output
@@ -12,6 +12,7 @@ from querying_builders import make_questions, make_settings
 texts = st.lists(st.text(max_size=200), max_size=10)
 
 
+@settings(max_examples=40)
 @given(texts, st.integers(1, 1000), st.sampled_from(["label", "text"]))
 def test_the_bounds_are_in_order(contents, longest, kind):
     output = Output(format=kind, labels=["a", "bb"] if kind == "label" else None)

@@ -2,7 +2,13 @@ from distillery.querying.health import Health
 
 
 def make_health():
-    return Health(threshold=3, outage_seconds=10, startup_seconds=2)
+    return Health(threshold=3, outage_seconds=10, startup_seconds=4)
+
+
+def probe(health, now):
+    for _ in range(3):
+        health.sent_fresh(now)
+        health.failed(now, "503")
 
 
 def test_single_failures_between_successes_hold_nothing_back():
@@ -31,6 +37,8 @@ def test_an_outage_is_failures_for_long_enough():
     health.succeeded()
     for _ in range(3):
         health.failed(5.0, "503")
+    assert not health.is_down(15.0)
+    probe(health, 6.0)
     assert not health.is_down(14.9)
     assert health.is_down(15.0)
     assert health.last == "503"
@@ -40,7 +48,9 @@ def test_a_teacher_that_never_answered_gets_less_time():
     health = make_health()
     for _ in range(3):
         health.failed(5.0, "refused")
-    assert health.is_down(7.0)
+    probe(health, 6.0)
+    assert not health.is_down(8.9)
+    assert health.is_down(9.0)
 
 
 def test_any_answer_ends_the_outage():

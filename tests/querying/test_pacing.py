@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.querying.pacing import CATCH_UP, Pacer
@@ -24,6 +24,7 @@ def test_calls_are_evenly_spaced_without_a_burst_at_the_start():
     assert max(sum(1 for t in times if start <= t < start + 1) for start in times) <= 11
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(0, 0.02), min_size=1, max_size=50))
 def test_late_wake_ups_cost_no_throughput_and_make_no_bursts(delays):
     calls = iter(range(10**9))
@@ -41,43 +42,79 @@ def test_without_a_limit_nothing_waits():
         pacer.sent(5.0)
 
 
-def test_a_refusal_pauses_everyone_and_slows_down():
+def test_a_refusal_pauses_everyone():
     pacer = Pacer(600)
     pacer.sent(0.0)
     pacer.refused(0.0, 2.0)
     assert pacer.delay(0.5) == pytest.approx(1.5)
-    assert pacer.spacing == pytest.approx(0.13)
 
 
-def test_refusals_of_one_second_slow_down_once():
+def test_a_window_with_refusals_sets_the_spacing_of_the_accepted_calls():
     pacer = Pacer(600)
-    for _ in range(50):
-        pacer.refused(10.0, 0.1)
-    assert pacer.spacing == pytest.approx(0.13)
+    for tick in (0.1, 0.3, 0.5):
+        pacer.accepted(tick)
+    pacer.refused(0.65, 0.0)
+    assert pacer.spacing == pytest.approx(1.02 * 0.55 / 3)
 
 
-def test_quiet_seconds_bring_the_configured_rate_back():
+def test_only_refusals_slow_down_step_by_step_but_not_for_ever():
+    pacer, spacings = Pacer(600), []
+    for tick in range(200):
+        pacer.refused(float(tick), 0.0)
+        spacings.append(pacer.spacing)
+    assert spacings == sorted(spacings)
+    assert spacings[-1] == 10.0
+
+
+def test_quiet_windows_bring_the_configured_rate_back():
     pacer = Pacer(600)
-    pacer.refused(0.0, 0.1)
-    send(pacer, 60, start=1.0)
+    pacer.spacing = 2.0
+    for tick in range(20):
+        pacer.accepted(tick * 1.0)
     assert pacer.spacing == pytest.approx(0.1)
 
 
-def test_a_limit_half_the_configured_one_is_found_with_few_refusals():
-    pacer, now, bucket, last = Pacer(6000), 0.0, 5.0, 0.0
-    sent = refused = 0
-    while now < 60:
-        delay = pacer.delay(now)
-        if delay > 0:
-            now += delay
+def drive(pacer, limit_at, seconds, latency=0.2, concurrency=64):
+    """Send against a token bucket with 0.1 s of burst for a while; returns accepted and refused times."""
+    now, bucket, last, replies = 0.0, 1.0, 0.0, []
+    accepted, refused = [], []
+    while now < seconds:
+        while replies and replies[0][0] <= now:
+            at, ok, wait = replies.pop(0)
+            if ok:
+                pacer.accepted(at)
+                accepted.append(at)
+            else:
+                pacer.refused(at, wait)
+                refused.append(at)
+        if (delay := pacer.delay(now)) > 0 or len(replies) >= concurrency:
+            now += max(0.0005, min(delay, 0.05))
             continue
         pacer.sent(now)
-        sent += 1
-        bucket, last = min(5.0, bucket + (now - last) * 50), now
-        if bucket < 1:
-            refused += 1
-            pacer.refused(now, (1 - bucket) / 50)
-        else:
-            bucket -= 1
-    assert (sent - refused) / 60 >= 0.85 * 50
-    assert refused <= 0.1 * sent
+        limit = limit_at(now)
+        bucket, last = min(max(1.0, limit / 10), bucket + (now - last) * limit), now
+        ok = bucket >= 1
+        bucket -= ok
+        replies.append((now + latency, ok, (1 - bucket) / limit))
+        replies.sort()
+    return accepted, refused
+
+
+@pytest.mark.parametrize("configured", [3000, 6000, 30000, None])
+def test_the_teachers_real_limit_is_found_whatever_was_configured(configured):
+    accepted, refused = drive(Pacer(configured), lambda _: 50, 60)
+    late = [at for at in accepted if at >= 10]
+    assert len(late) / 50 >= 0.93 * 50
+    assert sum(at >= 10 for at in refused) <= 0.06 * len(late)
+
+
+def test_a_limit_that_halves_and_recovers_is_followed():
+    accepted, refused = drive(Pacer(6000), lambda now: 50 if 30 <= now < 60 else 100, 90)
+
+    def rate(start, stop):
+        return sum(start <= at < stop for at in accepted) / (stop - start)
+
+    assert rate(10, 30) >= 90
+    assert rate(35, 60) >= 44
+    assert rate(75, 90) >= 90
+    assert len(refused) <= 0.1 * len(accepted)

@@ -2,7 +2,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.querying.records import COMPRESS_FROM, decode_records, encode_record, encode_records
@@ -15,6 +15,7 @@ records = st.lists(
 )
 
 
+@settings(max_examples=40)
 @given(records)
 def test_records_come_back_as_they_went(some):
     assert decode_records(encode_records(some)) == (some, 0)
@@ -28,6 +29,7 @@ def test_long_records_are_compressed():
     assert decode_records(line) == ([record], 0)
 
 
+@settings(max_examples=40)
 @given(records, st.data())
 def test_a_torn_end_costs_only_the_last_record(some, data):
     whole = encode_records(some)
@@ -38,6 +40,7 @@ def test_a_torn_end_costs_only_the_last_record(some, data):
     assert len(found) >= whole[:cut].count(b"\n")
 
 
+@settings(max_examples=40)
 @given(records, st.data())
 def test_a_flipped_byte_never_yields_a_wrong_record(some, data):
     whole = bytearray(encode_records(some) or b"\n")

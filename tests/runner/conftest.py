@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tiny_job import Finished, make_bench, teacher_process
+from tiny_job import NONSENSE, Finished, make_bench, teacher_process
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     folder = tmp_path_factory.mktemp("finished")
     bill = folder / "bill.jsonl"
-    with teacher_process(bill) as url:
+    with teacher_process(bill, *NONSENSE) as url:
         bench = make_bench(folder / "bench", url, bill)
         yield Finished(bench, bench.run())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_job import Bench, Finished, make_bench, teacher_process
+from tiny_job import NONSENSE, Bench, Finished, make_bench, teacher_process
 
 CONCURRENCY = 8
 COMMIT_WINDOW_CALLS = 40  # what eight connections can start within one commit window of 100 ms on loopback
@@ -58,7 +58,7 @@ def bench_with_teacher(folder: Path, url: str, bill: Path) -> Bench:
 
 def test_three_kills_leave_the_same_result(finished: Finished, tmp_path: Path) -> None:
     bill = tmp_path / "bill.jsonl"
-    with teacher_process(bill, "--delay", "0.03") as url:
+    with teacher_process(bill, *NONSENSE, "--delay", "0.03") as url:
         bench = bench_with_teacher(tmp_path / "bench", url, bill)
         kills(bench, [4.0, 12.0, 22.0])
         check_recovered(bench, finished.bench, 3)
@@ -69,7 +69,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_result(finished: Finished
     rng = random.Random(20)
     for round_ in range(20):
         bill = tmp_path / f"bill-{round_}.jsonl"
-        with teacher_process(bill, "--delay", "0.03") as url:
+        with teacher_process(bill, *NONSENSE, "--delay", "0.03") as url:
             bench = bench_with_teacher(tmp_path / f"bench-{round_}", url, bill)
             moment = rng.uniform(1.0, 40.0)
             kills(bench, [moment])
@@ -79,7 +79,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_result(finished: Finished
 
 def test_one_ctrl_c_stops_cleanly_and_the_same_command_resumes(finished: Finished, tmp_path: Path) -> None:
     bill = tmp_path / "bill.jsonl"
-    with teacher_process(bill, "--delay", "0.1") as url:
+    with teacher_process(bill, *NONSENSE, "--delay", "0.1") as url:
         bench = bench_with_teacher(tmp_path / "bench", url, bill)
         process = start(bench)
         deadline = time.monotonic() + 60

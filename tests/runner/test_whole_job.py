@@ -60,7 +60,7 @@ def test_a_changed_gate_runs_the_evaluation_only(finished: Finished, tmp_path: P
 def test_a_changed_filter_runs_filter_student_and_evaluation(finished: Finished, tmp_path: Path) -> None:
     bench = finished.copy(tmp_path / "bench")
     billed = len(bench.billed())
-    changed = bench.run("--set", "spec.filter.rules=[{format: {}}, {refusal: {patterns: [\"^refund$\"]}}]")
+    changed = bench.run("--set", "spec.filter.rules=[{refusal: {patterns: [I think]}}, {format: {}}]")
     assert changed.code in (0, 3), changed.out + changed.err
     assert changed.ran == ["filter", "student", "evaluation"]
     assert len(bench.billed()) == billed

@@ -99,9 +99,8 @@ class _Builder:
 
     def _alias(self, anchor: str, line: int) -> tuple[Any, Marks]:
         if anchor not in self._anchors:
-            raise self._problem(
-                line, f"*{anchor} is used, but no finished value before it is called &{anchor}"
-            )
+            message = f"*{anchor} is used, but no finished value before it is called &{anchor}"
+            raise self._problem(line, message, "define it first, or put the value in quotes")
         value, marks = self._anchors[anchor]
         self._spend(marks.size, line)
         return _copied(value), marks
@@ -168,7 +167,7 @@ class _Builder:
             message = f"the file holds more than {MAX_VALUES:,} values once its aliases are followed"
             raise self._problem(line, message, "use fewer aliases")
 
-    def _problem(self, line: int, message: str, repair: str = "") -> SpecError:
+    def _problem(self, line: int, message: str, repair: str) -> SpecError:
         return SpecError(Problem(f"{self._file}:{line}", message, repair))
 
 

@@ -63,7 +63,9 @@ def suggestion(path: Path, root: type[BaseModel]) -> Path | None:
 def _missing(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:
     field = field_at(root, path)
     text = field.description.rstrip(".") if field else ""
-    return "is required", f"add it ({text[:1].lower()}{text[1:]})" if text else "add it"
+    if text[1:2].islower():
+        text = text[:1].lower() + text[1:]
+    return "is required", f"add it ({text})" if text else "add it"
 
 
 def _unknown(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:

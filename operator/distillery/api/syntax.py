@@ -22,6 +22,11 @@ _SENTENCES: tuple[tuple[str, str, str], ...] = (
         "a value cannot begin with {0!r}",
         "put the value in quotes",
     ),
+    (
+        r"sequence entries are not allowed",
+        "a list begins where a value stands",
+        "put each `- item` on a line of its own",
+    ),
     (r"found unexpected end of stream", "the quoted text never ends", "close the quotes"),
     (
         r"expected ',' or '(.)'",

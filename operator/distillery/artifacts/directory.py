@@ -121,9 +121,8 @@ class DirectoryStore:
             except _ABSENT:
                 return
             for folder in path.parents:
-                if folder == self.root or any(folder.iterdir()):
+                if folder == self.root or not _removed(folder):
                     break
-                folder.rmdir()
 
     def sweep(self, before: float, *, dry_run: bool = False) -> tuple[str, ...]:
         """Discard the unfinished files of writers that died, if last touched before this time."""
@@ -220,6 +219,15 @@ def _etag_of(path: Path) -> str | None:
 
 def _stat_of(key: str, facts: os.stat_result) -> ObjectStat:
     return ObjectStat(key=key, size=facts.st_size, etag=_etag(facts), modified=facts.st_mtime)
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a folder if it is empty."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _place_new(part: Path, target: Path, key: str) -> None:

@@ -81,7 +81,7 @@ class Manifest(WireModel):
 
     def encode(self) -> bytes:
         """Return the bytes that are stored."""
-        return json.dumps(self.to_wire(), indent=1, sort_keys=True, ensure_ascii=False).encode()
+        return json.dumps(self.to_wire(), indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:

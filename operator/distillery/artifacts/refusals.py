@@ -10,7 +10,9 @@ from distillery.errors import DistilleryError, StageFailed, TransientError
 _WRONG_KEYS = "check {keys}"
 _UNKNOWN_KEY = "the server does not know the access key: " + _WRONG_KEYS
 _RIGHTS = "the credentials lack the right to {action} here: allow it in the bucket's policy, or check {keys}"
+_FULL = "the storage or its quota is full: free some space and run again"
 _ADDRESS = "check `uri` and `endpoint` in {field}"
+_ELSEWHERE = "the bucket {bucket} lives in another region or at another endpoint: " + _ADDRESS
 
 _REFUSED = {
     "NoSuchBucket": "the bucket {bucket} does not exist: create it, or check `uri` in {field}",
@@ -27,10 +29,14 @@ _REFUSED = {
     "403": _RIGHTS,
     "401": _RIGHTS,
     "RequestTimeTooSkewed": "the clocks of server and client differ too much: set the clock of this machine",
-    "PermanentRedirect": "the bucket {bucket} lives in another region or at another endpoint: " + _ADDRESS,
+    "PermanentRedirect": _ELSEWHERE,
+    "301": _ELSEWHERE,
     "AuthorizationHeaderMalformed": "the bucket {bucket} lives in another region: set AWS_REGION",
     "NotImplemented": "the server lacks something that is needed (conditional writes): use another server",
-    "QuotaExceeded": "the quota is used up: free some space and run again",
+    "QuotaExceeded": _FULL,
+    "InsufficientStorage": _FULL,
+    "XMinioStorageFull": _FULL,
+    "507": _FULL,
     "EntityTooLarge": "the object is too large for the server: raise its limit",
     "404": "nothing like an S3 bucket answers there: " + _ADDRESS,
     "405": "nothing like an S3 bucket answers there: " + _ADDRESS,
@@ -72,7 +78,9 @@ class Place:
         """Return where the credentials come from."""
         if self.credentials_secret is None:
             return "the AWS credentials of this process (environment, profile or role)"
-        return f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the secret {self.credentials_secret}"
+        secret = self.credentials_secret
+        local = f"locally --secret {secret}/AWS_ACCESS_KEY_ID=env:VAR"
+        return f"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the secret {secret} ({local})"
 
     def say(self, sentence: str, action: str = "use") -> str:
         """Fill in a sentence."""

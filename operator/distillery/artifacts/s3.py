@@ -113,6 +113,15 @@ class S3Store:
         self._lock = threading.Lock()
         self._connected: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the connection behind: another process (a Ray worker) makes its own."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_connected")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+        self._connected = None
+
     def get(self, key: str) -> bytes:
         """Return the whole object."""
         full = self._full(key)
@@ -332,13 +341,17 @@ class S3Store:
             refusal = _refusal(error, self._hidden())
             if refusal.code == "NoSuchKey" or (refusal.code in _MISSING and self._connected is not None):
                 raise MissingObject(key) from None
+            if self._connected is None and refusal.status >= 500 and refusal.code == str(refusal.status):
+                # boto3 also makes a 500 of a page that some web server sends with 200.
+                hint = f"{self._place.say(_NO_S3)} (status {refusal.status})"
+                raise StageFailed("StoreUnusable", f"{self._start(what)}: {hint}", "infrastructure") from None
             raise explain(self._place, what, refusal) from None
         except _NO_ANSWER as error:
             raise self._broken(what, error) from None
 
     def _broken(self, what: str, error: Exception) -> DistilleryError:
         """Say what a call without an answer means. Before the first answer the address is in doubt."""
-        start = f"cannot {what} in {self.uri} ({self._place.address})"
+        start = self._start(what)
         for classes, hint in _HINTS:
             if isinstance(error, classes):
                 return StageFailed("StoreUnusable", f"{start}: {self._place.say(hint)}")
@@ -346,6 +359,9 @@ class S3Store:
             hint = self._place.say("the server does not answer: start it, or check `endpoint` in {field}")
             return StageFailed("StoreUnusable", f"{start}: {hint} ({type(error).__name__})", "infrastructure")
         return TransientError(f"{start}: the connection failed ({type(error).__name__})")
+
+    def _start(self, what: str) -> str:
+        return f"cannot {what} in {self.uri} ({self._place.address})"
 
     def _hidden(self) -> tuple[str, ...]:
         mine = self._credentials
@@ -361,4 +377,4 @@ def _bare(etag: str) -> str:
 def _refusal(error: boto.ClientError, hidden: tuple[str, ...] = ()) -> Refusal:
     details = error.response.get("Error", {})
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return Refusal(str(details.get("Code", status)), status, str(details.get("Message", "")), hidden)
+    return Refusal(str(details.get("Code") or status), status, str(details.get("Message", "")), hidden)

@@ -131,8 +131,14 @@ def _chains(prompts: Sequence[Sequence[int]], trees: Sequence[TokenTree], pad: i
     return Layout({"input_ids": ids, "attention_mask": mask}, index)
 
 
-def takes_tree_mask(model: Any) -> bool:
-    """Say whether the packed layout gives this model the same logits as plain rows; tried on a few tokens."""
+def takes_tree_mask(model: Any, max_length: int | None) -> bool:
+    """Say whether the packed layout gives this model the same logits as plain rows; tried on a few tokens.
+
+    A mask of ours replaces the model's attention window too, so rows (up to `max_length` tokens) must fit into it.
+    """
+    window = attention_window(model.config)
+    if window is not None and (max_length is None or max_length > window):
+        return False
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         return False
     vocabulary = int(model.config.vocab_size)
@@ -154,3 +160,14 @@ def takes_tree_mask(model: Any) -> bool:
     finally:
         model.train(was_training)
     return bool(torch.allclose(results[0], results[1], atol=1e-3, rtol=1e-3))
+
+
+def attention_window(config: Any) -> int | None:
+    """Return how many tokens the narrowest layer of a model looks back, None if all look at everything."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and not any("sliding" in kind or "chunked" in kind for kind in kinds):
+        return None
+    if getattr(config, "use_sliding_window", True) is False:
+        return None
+    windows = [getattr(config, key, None) for key in ("sliding_window", "attention_chunk_size")]
+    return min((int(window) for window in windows if window), default=None)

@@ -22,7 +22,7 @@ class StudentModel:
     def __init__(self, student: Student, size_bytes: int) -> None:
         self._model = student.model.eval()
         self._chat = student.chat
-        self._packed = takes_tree_mask(student.model)
+        self._packed = takes_tree_mask(student.model, student.max_length)
         self._scorers: dict[tuple[str, ...], LabelScorer] = {}
         self.max_length = student.max_length
         """Longest row in tokens, prompt and answer; None without a limit."""

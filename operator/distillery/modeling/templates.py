@@ -18,10 +18,11 @@ from distillery.errors import Problem, SpecError
 Message = dict[str, str]
 Conversation = Sequence[Message]
 
+# Line ends stand in expressions, since the renderer drops those that follow a block.
 PLAIN_TEMPLATE = (
-    "{% for message in messages %}### {{ message['role'] | capitalize }}\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n\n{% endfor %}"
-    "{% if add_generation_prompt %}### Assistant\n{% endif %}"
+    "{% for message in messages %}{{ '### ' + (message['role'] | capitalize) + '\n' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '### Assistant\n' }}{% endif %}"
 )
 _PROBE_SYSTEM, _PROBE_USER, _PROBE_ANSWER = "Distill 17.", "Probe 23.", "Reply 42."
 

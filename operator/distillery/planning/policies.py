@@ -87,8 +87,10 @@ def all_stages_are_committed(situation: Situation) -> Decision | None:
     if situation.frontier.run is not None:
         return None
     verdict = situation.frontier.done[-1].summary.get("verdict") if situation.frontier.done else None
-    if verdict in (None, "passed"):
-        return Finish("complete", "Complete", "every stage is committed")
+    if verdict == "passed":
+        return Finish("complete", "GatesPassed", "every gate has passed")
+    if verdict is None:
+        return Finish("complete", "Complete", "every stage that was asked for is committed")
     return Finish("gatesFailed", "GateFailed", f"the evaluation's verdict is {verdict}")
 
 

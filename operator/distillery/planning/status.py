@@ -100,10 +100,9 @@ def _conditions(decision: Decision, generation: int, now: float) -> list[Conditi
         )
 
     match decision:
-        case Finish(ending="complete"):
-            reason, message, good, done = Reason.GATES_PASSED.value, decision.message, True, True
         case Finish():
-            reason, message, good, done = decision.reason, decision.message, False, True
+            reason, message, done = decision.reason, decision.message, True
+            good = decision.ending == "complete"
         case Wait():
             reason, message, good, done = decision.reason, decision.message, False, False
         case Submit():
@@ -130,7 +129,8 @@ def _stage(run: StageRun, plan: Plan, observed: Observed, frontier: Frontier, be
     old = next((s for s in before.stages if s.name == run.stage), None)
     if outcome is not None:
         return _committed(outcome, plan, attempts, old)
-    if last is None or not frontier.covers(last):
+    forgiven = last is not None and not last.live and last.started_at < observed.forgiven_before
+    if last is None or forgiven or not frontier.covers(last):
         return StageStatus(name=run.stage, attempt=last.number if last else 0)
     report = last.report
     state = _state(last)

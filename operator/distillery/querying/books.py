@@ -46,19 +46,17 @@ class Books:
         for entry in entries:
             self._append(entry)
 
-    async def intend(self, reserved: int) -> Call:
-        """Enter a call whose cost is reserved already, and return when the entry is durable.
-
-        Raises: StageFailed, TransientError if the ledger cannot be written; the reservation is then released.
-        """
+    def open(self, reserved: int) -> Call:
+        """Name a call whose cost is reserved already."""
         self._calls += 1
-        call = Call(f"{self._writer}-{self._calls}", reserved)
-        try:
-            await asyncio.shield(self._append(Intent(call.name, reserved)))
-        except BaseException:
-            self.budget.settle(reserved, 0)
-            raise
-        return call
+        return Call(f"{self._writer}-{self._calls}", reserved)
+
+    async def intend(self, call: Call) -> None:
+        """Enter a call, and return when the entry is durable.
+
+        Raises: StageFailed, TransientError if the ledger cannot be written.
+        """
+        await asyncio.shield(self._append(Intent(call.name, call.reserved)))
 
     def settle(self, call: Call, usage: Usage | None) -> bool:
         """Settle a call that was, or may have been, billed; returns whether it cost more than was reserved."""

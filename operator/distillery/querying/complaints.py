@@ -5,7 +5,7 @@ from __future__ import annotations
 from distillery.errors import StageFailed
 from distillery.querying.budget import Budget
 from distillery.querying.pricing import format_amount, to_micro
-from distillery.querying.settings import TeacherSettings
+from distillery.querying.settings import TeacherSettings, show_url
 
 _REPAIRS = {
     401: "supply a valid key in spec.teacher.endpoint.apiKeySecret",
@@ -58,14 +58,6 @@ def beyond_budget(settings: TeacherSettings, budget: Budget, lower: int) -> Stag
     limit = _money(settings, budget.limit or 0)
     repair = f"raise spec.budget.maxCost above {limit}, or lower spec.dataset.limit"
     return StageFailed("BudgetReached", f"{what}, the budget is {limit} → {repair}", "budget")
-
-
-def show_url(url: str) -> str:
-    """Return a URL for messages: without user, password, query and fragment."""
-    scheme, separator, rest = url.partition("://")
-    rest = rest.split("?", 1)[0].split("#", 1)[0]
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _who(settings: TeacherSettings) -> str:

@@ -59,8 +59,10 @@ class Desk:
     models: set[str] = field(default_factory=set)
     fingerprints: set[str] = field(default_factory=set)
     warned: set[str] = field(default_factory=set)
+    accepted: bool = False
+    """Whether the teacher ever answered such a question, now or before: then rejections are the rows' fault."""
     rejected_in_a_row: int = 0
-    """Rows in a row that the teacher found unacceptable, while none was accepted."""
+    """Rows that the teacher found unacceptable before it accepted any."""
 
     def warn_once(self, topic: str, message: str) -> None:
         """Warn, but once per topic."""

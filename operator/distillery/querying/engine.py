@@ -71,6 +71,7 @@ class TeacherEngine:
         self._prices = Prices.of(settings.pricing)
         self._cache = AnswerCache(store, teacher_digest(settings), options.warn)
         self._key_base = key_base(settings)
+        self._keys: dict[int, tuple[Question, str]] = {}
         self._known: dict[str, AnswerRecord] = {}
         self._missing: set[str] = set()
         self._seen: list[tuple[int, Usage]] = []
@@ -169,14 +170,23 @@ class TeacherEngine:
 
     def _look_up(self, questions: list[Question]) -> list[str]:
         """Return the questions' keys; their answers are in `_known` afterwards, if the cache has them."""
-        keys = [question_key(self._key_base, self._settings, question) for question in questions]
+        keys = [self._key(question) for question in questions]
         wanted = set(keys) - self._known.keys() - self._missing
         found = self._cache.find(dict.fromkeys(wanted, self._settings.parameters.top_logprobs))
         for record in found.values():
             self._desk.note(record)
         self._known |= found
+        self._desk.accepted |= bool(found)
         self._missing |= wanted - found.keys()
         return keys
+
+    def _key(self, question: Question) -> str:
+        """Return a question's key, computed once per object: a stage looks at all its questions several times."""
+        known = self._keys.get(id(question))
+        if known is None:
+            known = question, question_key(self._key_base, self._settings, question)
+            self._keys[id(question)] = known  # which keeps the question alive, and so its id unique
+        return known[1]
 
     def _open_books(self) -> list[bytes]:
         """Read what earlier attempts spent, once; return the entries with which the ledger begins."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PROBE_SECONDS = 1.0
+"""Between probes, at most."""
+PROBES = 3
+"""So many rows that never failed before have to fail as well."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,8 @@ class Health:
     last: str = ""
     """What went wrong last."""
     last_probe: float = float("-inf")
+    probes: int = 0
+    """Fresh rows sent since the circuit opened."""
 
     @property
     def is_open(self) -> bool:
@@ -36,11 +41,11 @@ class Health:
     def succeeded(self) -> None:
         """Note an answered call."""
         self.answered = True
-        self.failures = 0
+        self.responded()
 
     def responded(self) -> None:
         """Note a call that the teacher understood and turned down."""
-        self.failures = 0
+        self.failures = self.probes = 0
 
     def failed(self, now: float, message: str) -> None:
         """Note a call that failed for no fault of its row."""
@@ -51,13 +56,14 @@ class Health:
 
     def allows_fresh(self, now: float) -> bool:
         """Return whether a row that was not tried yet may be sent: always, or as a probe once a second."""
-        return not self.is_open or now - self.last_probe >= PROBE_SECONDS
+        return not self.is_open or now - self.last_probe >= min(PROBE_SECONDS, self.startup_seconds / 4)
 
     def sent_fresh(self, now: float) -> None:
         """Note that a fresh row goes out."""
         self.last_probe = now
+        self.probes += self.is_open
 
     def is_down(self, now: float) -> bool:
         """Return whether the stage should give up on the teacher for now."""
         patience = self.outage_seconds if self.answered else self.startup_seconds
-        return self.is_open and now - self.since >= patience
+        return self.is_open and self.probes >= PROBES and now - self.since >= patience

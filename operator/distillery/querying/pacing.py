@@ -1,4 +1,4 @@
-"""When the next call may start: evenly spaced, paused as the teacher asks, slower after refusals. Pure.
+"""When the next call may start: evenly spaced, paused as the teacher asks, as fast as it accepts. Pure.
 
 All times are seconds of one monotonic clock, handed in by the caller.
 """
@@ -7,19 +7,23 @@ from __future__ import annotations
 
 CATCH_UP = 0.05
 """Seconds by which late wake-ups may be made good; more would be a burst, none would cost throughput."""
-SLOW_DOWN = 1.3
-RECOVERY = 0.98
-"""Factor on the spacing per second without a refusal."""
-FIRST_SPACING = 0.01
-"""Spacing assumed at the first refusal if no limit is configured and too little was sent to know the rate."""
+WINDOW = 0.5
+"""Replies of so many seconds are judged together."""
+MARGIN = 1.02
+"""After refusals, calls are so much further apart than the accepted ones were."""
+FIRST_EASE = 0.01
+MOST_EASE = 0.2
+"""By which share a window without refusals narrows the spacing; doubled from window to window."""
+WIDEST = 10.0
+NARROWEST = 1e-4
 
 
 class Pacer:
-    """Spaces calls `60 / requests_per_minute` apart; after a rate refusal pauses, then widens the spacing.
+    """Spaces calls `60 / requests_per_minute` apart; a rate refusal pauses, and teaches the teacher's real rate.
 
-    The configured rate is a cap, not the truth: refusals (HTTP 429) widen the spacing by a factor, at most
-    once a second; quiet seconds narrow it again (multiplicative decrease and increase, as in TCP-like
-    limiters).
+    The configured rate is a cap, not the truth. A window of replies with refusals sets the spacing to that of the
+    accepted calls; windows without any narrow it again, ever faster, down to the cap (decrease by measurement,
+    increase by probing, as TCP does).
     """
 
     def __init__(self, requests_per_minute: int | None) -> None:
@@ -27,9 +31,14 @@ class Pacer:
         self.spacing = self.cap
         self.paused_until = 0.0
         self._next = float("-inf")
-        self._adjusted = float("-inf")
-        self._last_sent = float("-inf")
-        self._recent_gap: float | None = None
+        self._began: float | None = None
+        self._accepted = 0
+        self._refused = 0
+        self._ease = FIRST_EASE
+
+    def begin(self) -> None:
+        """Forget the current window: what follows has nothing to do with the replies before."""
+        self._began, self._accepted, self._refused = None, 0, 0
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next call may start, 0 if it may start now."""
@@ -37,29 +46,31 @@ class Pacer:
 
     def sent(self, now: float) -> None:
         """Take the slot of a call that starts now."""
-        self._recover(now)
-        if self._last_sent > float("-inf"):
-            gap = min(now - self._last_sent, 1.0)
-            self._recent_gap = gap if self._recent_gap is None else 0.95 * self._recent_gap + 0.05 * gap
-        self._last_sent = now
         self._next = max(self._next, now - CATCH_UP) + self.spacing
 
-    def refused(self, now: float, wait: float) -> None:
-        """Pause for `wait` seconds and widen the spacing after a rate refusal."""
-        self.paused_until = max(self.paused_until, now + wait)
-        if now - self._adjusted < 1.0:
-            return
-        self._adjusted = now
-        self.spacing = max(self.spacing, self._recent_gap or FIRST_SPACING, 1e-4) * SLOW_DOWN
+    def accepted(self, now: float) -> None:
+        """Note a reply that was no rate refusal."""
+        self._accepted += 1
+        self._judge(now)
 
-    def _recover(self, now: float) -> None:
-        """Narrow the spacing for every quiet second since the last change."""
-        if self.spacing <= self.cap or now - self._adjusted < 1.0:
+    def refused(self, now: float, wait: float) -> None:
+        """Note a rate refusal; nothing is sent for `wait` seconds."""
+        self.paused_until = max(self.paused_until, now + wait)
+        self._refused += 1
+        self._judge(now)
+
+    def _judge(self, now: float) -> None:
+        if self._began is None:
+            self._began = now
+        elapsed = now - self._began
+        if elapsed < WINDOW:
             return
-        quiet = now - max(self._adjusted, self.paused_until)
-        if quiet < 1.0:
-            return
-        self.spacing = max(self.cap, self.spacing * RECOVERY**quiet)
-        self._adjusted = now
-        if self.spacing < 1e-4:
-            self.spacing = self.cap
+        if self._refused:
+            gap = elapsed / self._accepted if self._accepted else 2 * max(self.spacing, NARROWEST)
+            self.spacing = min(max(self.cap, MARGIN * gap), WIDEST)
+            self._ease = FIRST_EASE
+        elif self.spacing > self.cap:
+            narrower = self.spacing * (1 - self._ease)
+            self.spacing = max(self.cap, narrower if narrower > NARROWEST else 0.0)
+            self._ease = min(2 * self._ease, MOST_EASE)
+        self._began, self._accepted, self._refused = now, 0, 0

@@ -66,6 +66,7 @@ class Round:
         Raises: StageFailed, StageStopped, TransientError, once all paid answers are durable.
         """
         desk = self._desk
+        desk.pacer.begin()
         answers = GroupCommit(desk.journal, self._options.commit_seconds)
         ledger = GroupCommit(desk.ledger, INTENT_SECONDS, self._options.commit_seconds)
         client = ChatClient(desk.settings.url, desk.api_key, self._options.timeout_seconds)
@@ -138,8 +139,9 @@ class Round:
             desk.books.budget.settle(reserved, 0)
             self._leave(job, "RequestRejected", f"the question is no JSON text: {error}")
             return
-        call = await desk.books.intend(reserved)
+        call = desk.books.open(reserved)
         try:
+            await desk.books.intend(call)
             call.sent = True
             outcome, seconds = await self._send(body)
             self._conclude(job, call, outcome, seconds)
@@ -155,6 +157,8 @@ class Round:
 
     def _conclude(self, job: Job, call: Call, outcome: Outcome, seconds: float) -> None:
         desk, now = self._desk, time.monotonic()
+        if not isinstance(outcome, RateLimited):
+            desk.pacer.accepted(now)
         match outcome:
             case Completed():
                 self._file(job, call, outcome, seconds)
@@ -168,7 +172,7 @@ class Round:
                 desk.health.responded()
                 self._leave(job, outcome.reason, outcome.message)
                 desk.rejected_in_a_row += 1
-                if not desk.health.answered and desk.rejected_in_a_row >= REJECTED_LIMIT:
+                if not desk.accepted and desk.rejected_in_a_row >= REJECTED_LIMIT:
                     self._end(complaints.rejects_everything(desk.settings, self._scrub(outcome.message)))
             case Refused():
                 desk.books.release(call)
@@ -200,7 +204,7 @@ class Round:
         self._settle(call, usage)
         self.results[job.key] = record
         desk.health.succeeded()
-        desk.rejected_in_a_row = 0
+        desk.accepted = True
         self._limited_since = None
         desk.note(answer)
         self._watch.done(failed=False)

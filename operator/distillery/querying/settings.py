@@ -37,7 +37,7 @@ class TeacherSettings(WireModel):
         """Gather the settings from the sections `task`, `teacher` and `budget`."""
         teacher = spec.teacher
         return cls(
-            identity=teacher.identity or f"{teacher.endpoint.url}|{teacher.model}",
+            identity=teacher.identity or f"{show_url(teacher.endpoint.url)}|{teacher.model}",
             model=teacher.model,
             revision=teacher.revision,
             parameters=teacher.parameters,
@@ -73,3 +73,11 @@ class TeacherSettings(WireModel):
         if self.response_schema is not None:
             part["responseSchema"] = self.response_schema
         return part
+
+
+def show_url(url: str) -> str:
+    """Return a URL for names and messages: without user, password, query and fragment."""
+    scheme, separator, rest = url.partition("://")
+    rest = rest.split("?", 1)[0].split("#", 1)[0]
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"

@@ -150,7 +150,10 @@ def latency_gate(p95_ms: float | None, rows: int, maximum_ms: float) -> GateResu
 
 def teacher_failures_gate(failed: int, asked: int, maximum: float) -> GateResult:
     """Judge the share of test rows that the teacher left unanswered: they are missing from every figure."""
-    share = failed / asked if asked else 0.0
+    if not asked:
+        text = "there are no test rows: raise dataset.split.test or bring more rows"
+        return GateResult("teacherFailures", "undecided", None, maximum, text)
+    share = failed / asked
     state: State = "passed" if share <= maximum else "failed"
     text = f"{failed} of {asked} test rows stayed unanswered by the teacher; at most {percent(maximum)} may"
     return GateResult("teacherFailures", state, share, maximum, text)

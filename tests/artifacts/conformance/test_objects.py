@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from pathlib import Path
 
@@ -162,6 +163,14 @@ def test_both_conditions_at_once_are_a_mistake(store: ObjectStore) -> None:
 def test_a_usable_store_passes_the_check_and_keeps_nothing_of_it(store: ObjectStore) -> None:
     check_store(store)
     assert list(store.list()) == []
+
+
+def test_a_store_travels_to_other_processes(store: ObjectStore) -> None:
+    store.put("a", b"x")
+    copy: ObjectStore = pickle.loads(pickle.dumps(store))
+    assert copy.get("a") == b"x"
+    if hasattr(copy, "close"):
+        copy.close()
 
 
 def test_a_large_object_travels_in_parts(store: ObjectStore, tmp_path: Path) -> None:

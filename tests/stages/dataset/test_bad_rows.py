@@ -357,10 +357,44 @@ CASES: dict[str, Case] = {
         [{"text": "only one"}],
         [
             "spec.dataset.split: none of the 1 distinct rows fell into the validation split"
-            " (share 0.05, seed 17) → add rows, or give validation a larger share",
+            " (share 0.05, seed 17) → add distinct rows, or give validation a larger share",
             "spec.dataset.split: none of the 1 distinct rows fell into the test split"
-            " (share 0.1, seed 17) → add rows, or give test a larger share",
+            " (share 0.1, seed 17) → add distinct rows, or give test a larger share",
         ],
+        alone=True,
+    ),
+    "one group": Case(
+        [{"text": f"row {number}", "thread": "t"} for number in range(50)],
+        [
+            "spec.dataset.split: none of the 1 groups fell into the validation split (share 0.05, seed 17)"
+            " → add groups, or give validation a larger share",
+            "spec.dataset.split: none of the 1 groups fell into the test split (share 0.1, seed 17)"
+            " → add groups, or give test a larger share",
+        ],
+        {"groupBy": "thread"},
+        alone=True,
+    ),
+    "rows that are all alike": Case(
+        [{"text": f"the same text again and again and again number {number}"} for number in range(50)],
+        [
+            "spec.dataset.deduplicate.near: every row of the train split is a near-duplicate of a row"
+            " of another one → raise it, or add other rows",
+            "spec.dataset.deduplicate.near: every row of the validation split is a near-duplicate of a row"
+            " of another one → raise it, or add other rows",
+        ],
+        {"deduplicate": {"near": 0.5}},
+        alone=True,
+    ),
+    "a number beyond all floats": Case(
+        b'{"text": "a", "n": 1e999}\n',
+        ["{f}:1: holds a number that is too large → write it as text"],
+        {"input": "{text} {n}"},
+        alone=True,
+    ),
+    "a file of deep objects": Case(
+        b'{"text": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}\n",
+        ["{f}:1: no column 'body', which spec.dataset.input inserts → the row has: text, text.a, text.a.a"],
+        {"input": "{body}"},
         alone=True,
     ),
     "oversampling a slice that is none": Case(

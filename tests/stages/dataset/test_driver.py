@@ -27,6 +27,9 @@ from distillery.stages.report import Progress
 from distillery.stages.stage import StageRun
 from fake_teacher import FakeTeacher, Fault
 
+# The base model is checked for real, and the first to import torch and transformers may wait long for them.
+pytestmark = pytest.mark.timeout(300)
+
 LABELS = ["billing", "login", "refund"]
 PROBLEMS = ["the invoice is wrong", "my password is rejected", "I want a refund"]
 ARCHITECTURE = {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.stages.dataset.deduplicate import compared_text
-from distillery.stages.dataset.similarity import count_near, near_predecessors, trigram_sets, words
+from distillery.stages.dataset.similarity import _packed, count_near, near_predecessors, trigram_sets, words
 
 SMALL = st.lists(st.sampled_from("abcd"), max_size=12).map(" ".join)
 CORPUS = st.lists(st.tuples(st.sampled_from(["", "realm"]), SMALL), max_size=25)
@@ -74,6 +74,16 @@ def test_the_join_tells_how_far_it_is_and_can_be_stopped() -> None:
 
     with pytest.raises(InterruptedError):
         near_predecessors(trigram_sets(corpus), 0.9, tick=stop)
+
+
+def test_numbers_too_large_for_one_word_are_made_dense_in_between() -> None:
+    rng = np.random.default_rng(1)
+    kinds = (2**40, 2**40, 2**40, 3)
+    columns = [rng.choice(rng.integers(0, kind, 3), 50) for kind in kinds]
+    numbers, count = _packed(columns, kinds)
+    distinct, want = np.unique(np.stack(columns), axis=1, return_inverse=True)
+    assert count == distinct.shape[1]
+    assert len(set(zip(numbers.tolist(), want.tolist(), strict=True))) == count
 
 
 def test_no_texts_and_empty_texts_are_no_error() -> None:

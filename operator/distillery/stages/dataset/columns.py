@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from distillery.artifacts.manifest import canonical_json
+from distillery.stages.dataset.problems import RowError
 
 Record = Mapping[str, Any]
 
@@ -37,26 +38,34 @@ def lookup(record: Record, column: str) -> Any:
 
 
 def present(record: Record, column: str) -> Any:
-    """Return the value of a column, or None if it is absent, null or an empty string."""
+    """Return the value of a column, or None if it is absent, null or blank."""
     value = lookup(record, column)
-    return None if value is ABSENT or value == "" else value
+    return None if value is ABSENT or (isinstance(value, str) and not value.strip()) else value
 
 
-def names(record: Record) -> Iterator[str]:
-    """Yield the columns that could be meant: top-level keys, and dotted ones inside objects."""
+def names(record: Record, depth: int = 3) -> Iterator[str]:
+    """Yield the columns that could be meant: keys, and dotted ones inside objects, a few levels deep."""
     for key, value in record.items():
         yield key
-        if isinstance(value, Mapping):
-            yield from (f"{key}.{inner}" for inner in names(value))
+        if isinstance(value, Mapping) and depth > 1:
+            yield from (f"{key}.{inner}" for inner in names(value, depth - 1))
 
 
 def text_of(value: Any) -> str:
-    """Return a value as text: strings as they are, null as nothing, everything else as JSON."""
+    """Return a value as text: strings as they are, null as nothing, everything else as JSON.
+
+    Raises: RowError for a number beyond all floats, such as 1e999, and for values nested too deeply.
+    """
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    return canonical_json(value).decode()
+    try:
+        return canonical_json(value).decode()
+    except ValueError:
+        raise RowError("a wrong number", "holds a number that is too large", "write it as text") from None
+    except RecursionError:
+        raise RowError("a deep value", "holds a value that is nested too deeply", "flatten it") from None
 
 
 def same(left: Any, right: Any) -> bool:

@@ -109,7 +109,7 @@ def _conversation(value: Any, system_prompt: str | None) -> Conversation:
         raise RowError("no user message", message, "the last message but an answer is the user's")
     if not messages[-1]["content"].strip():
         raise RowError("an empty input", "the last user message is empty", "fill or remove the row")
-    return Conversation(messages, answer or None)
+    return Conversation(messages, answer if answer and answer.strip() else None)
 
 
 def _message(index: int, item: Any) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def build_inputs(
     if params.deduplicate.near is not None:
         kept = drop_near(placed, params.deduplicate.near, tick)
     before, after = (Counter(split for split, _ in rows) for rows in (placed, kept))
-    _check_splits(after, params, len(pooled.rows))
+    _check_splits(before, after, params, len({ranked.row.group or ranked.row.row_id for _, ranked in placed}))
     copies = _copies(kept, params)
     rows = [_table_row(split, ranked, copies.get(ranked.row.row_id, 1)) for split, ranked in kept]
     rows.sort(key=lambda row: row["row_id"])
@@ -94,18 +94,22 @@ def _table_row(split: SplitName, ranked: Ranked, copies: int) -> TableRow:
     }
 
 
-def _check_splits(counts: Counter[SplitName], params: DatasetParams, distinct: int) -> None:
+def _check_splits(
+    before: Mapping[SplitName, int], after: Mapping[SplitName, int], params: DatasetParams, keys: int
+) -> None:
+    """Raise: SpecError for every split without rows, before or after near-duplicates have gone."""
     shares = {"validation": params.split.validation, "test": params.split.test}
     shares["train"] = 1 - sum(shares.values())
+    unit = "groups" if params.group_by else "distinct rows"
     problems = []
     for split in SPLITS:
-        if not counts[split]:
-            unit = "groups of " if params.group_by else ""
-            message = (
-                f"none of the {unit}{distinct:,} distinct rows fell into the {split} split "
-                f"(share {shares[split]:.3g}, seed {params.split.seed})"
-            )
-            repair = f"add rows, or give {split} a larger share"
+        if not before[split]:
+            chance = f"share {shares[split]:.3g}, seed {params.split.seed}"
+            message = f"none of the {keys:,} {unit} fell into the {split} split ({chance})"
+            repair = f"add {unit}, or give {split} a larger share"
             problems.append(Problem("spec.dataset.split", message, repair))
+        elif not after[split]:
+            message = f"every row of the {split} split is a near-duplicate of a row of another one"
+            problems.append(Problem("spec.dataset.deduplicate.near", message, "raise it, or add other rows"))
     if problems:
         raise SpecError(*problems)

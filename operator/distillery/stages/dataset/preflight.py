@@ -81,10 +81,10 @@ def check_teacher(context: StageContext, params: DatasetParams, training: Sequen
 
     Raises: StageFailed: TeacherRefused, NoLogprobs, and what the engine raises.
     """
-    from distillery.stages.asking import open_engine  # lazy: building inputs needs no HTTP client
+    from distillery.stages import asking  # lazy: building inputs needs no HTTP client
 
     result: Result | None = None
-    with open_engine(context, params.teacher) as engine:
+    with asking.open_engine(context, params.teacher) as engine:
         for row in training[:TRIED_ROWS]:
             question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
             [result] = engine.ask([question], stop_requested=context.stop_requested)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillery.api.v1alpha1.distillation_job import Output
-from distillery.artifacts.manifest import canonical_json, digest
+from distillery.artifacts.manifest import digest
 from distillery.errors import Problem, SpecError
 from distillery.rules.normalising import normalise
 from distillery.stages.dataset.columns import ABSENT, Record, lookup, names, present, text_of
@@ -117,7 +117,8 @@ def _id_of(value: Any, column: str, record: Record) -> str:
         return str(value)
     repair = "an id is text or a whole number; without spec.dataset.id the content names the row"
     if not isinstance(value, str):
-        raise RowError("a wrong id", f"the id {column!r} is {canonical_json(value).decode()}", repair)
+        shown = "null" if value is None else text_of(value)[:80]
+        raise RowError("a wrong id", f"the id {column!r} is {shown}", repair)
     if not value.strip():
         raise RowError("a wrong id", f"the id {column!r} is empty", repair)
     if len(value) > MAX_ID_LENGTH:
@@ -141,8 +142,6 @@ def reference_of(value: Any, output: Output) -> str:
         labels = output.labels or []
         repair = f"{did_you_mean(text, labels)}labels: {listing(labels, 20)}"
         raise RowError("an unknown label", f"the reference {shown} is no label of the task", repair)
-    if output.format == "json":
-        what = "JSON that fits the schema" if output.schema_ is not None else "valid JSON"
-        repair = "write the answer that the teacher should give, as JSON"
-        raise RowError("a wrong reference", f"the reference {shown} is not {what}", repair)
-    raise RowError("an empty reference", f"the reference {shown} is empty", "leave the column out instead")
+    what = "JSON that fits the schema" if output.schema_ is not None else "valid JSON"
+    repair = "write the answer that the teacher should give, as JSON"
+    raise RowError("a wrong reference", f"the reference {shown} is not {what}", repair)

@@ -37,18 +37,20 @@ def words(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class TrigramSets:
-    """The trigram sets of n texts, one after another, each from the rarest trigram to the commonest.
+    """The trigram sets of n texts. A trigram that occurs in one place only is counted, but not kept.
 
-    Set i is `members[starts[i]:starts[i + 1]]`; members are ranks of frequency, 0 the rarest, below `kinds`.
+    What is kept of set i is `members[starts[i]:starts[i + 1]]`, from the rarest trigram to the commonest;
+    members are ranks of frequency, 0 the rarest, below `kinds`. `sizes` are those of the whole sets.
     """
 
     members: Ints
     starts: Ints
+    sizes: Ints
     kinds: int
 
     @property
-    def sizes(self) -> Ints:
-        """Number of distinct trigrams of each text."""
+    def kept(self) -> Ints:
+        """How many trigrams of each set are kept."""
         return np.diff(self.starts)
 
 
@@ -65,37 +67,50 @@ def trigram_sets(texts: Iterable[tuple[str, str]]) -> TrigramSets:
     for realm, text in texts:
         found = words(text) or [""]
         found += [""] * (3 - len(found))
-        number.extend(vocabulary.setdefault(word, len(vocabulary)) for word in found)
+        number.extend([vocabulary.setdefault(word, len(vocabulary)) for word in found])
         lengths.append(len(found))
         realm_of.append(realms.setdefault(realm, len(realms)))
+    owner = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     stream = np.asarray(number, dtype=np.int64)
-    length = np.asarray(lengths, dtype=np.int64)
-    return _sets(stream, length, np.asarray(realm_of, dtype=np.int64), len(vocabulary))
-
-
-def _sets(stream: Ints, length: Ints, realm_of: Ints, vocabulary: int) -> TrigramSets:
-    """Turn a stream of word numbers, `length[i]` of them for text i, into sets."""
-    texts = len(length)
-    owner = np.repeat(np.arange(texts, dtype=np.int64), length)
     first = np.flatnonzero(owner[:-2] == owner[2:]) if len(stream) > 2 else np.zeros(0, dtype=np.int64)
     owner = owner[first]
-    # Dense numbers in between keep the products within 63 bits.
-    pairs, kinds = _dense(stream[first] * vocabulary + stream[first + 1])
-    triples, kinds = _dense(pairs * vocabulary + stream[first + 2])
-    triples, kinds = _dense(triples * (int(realm_of.max(initial=0)) + 1) + realm_of[owner])
-    distinct = np.unique(owner * max(kinds, 1) + triples)
-    owner, triples = np.divmod(distinct, max(kinds, 1))
-    frequency = np.bincount(triples, minlength=kinds)
-    rarity = np.empty(kinds, dtype=np.int64)
-    rarity[np.argsort(frequency, kind="stable")] = np.arange(kinds)
-    members = np.sort(owner * max(kinds, 1) + rarity[triples]) % max(kinds, 1)
-    starts = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=texts)))).astype(np.int64)
-    return TrigramSets(members, starts, kinds)
+    columns = [stream[first + step] for step in range(3)]
+    columns.append(np.asarray(realm_of, dtype=np.int64)[owner])
+    kinds = (*[len(vocabulary)] * 3, max(len(realms), 1))
+    return _sets(owner, *_packed(columns, kinds), len(lengths))
+
+
+def _packed(columns: Sequence[Ints], kinds: Sequence[int]) -> tuple[Ints, int]:
+    """Return one dense number for each distinct combination of the columns, and how many there are.
+
+    `kinds` bounds the values of each column. What would not fit into 63 bits is made dense in between.
+    """
+    packed, bound = columns[0], kinds[0]
+    for column, kind in zip(columns[1:], kinds[1:], strict=True):
+        if bound * kind >= 2**63:
+            packed, bound = _dense(packed)
+        packed, bound = packed * kind + column, bound * kind
+    return _dense(packed)
 
 
 def _dense(values: Ints) -> tuple[Ints, int]:
     distinct, numbers = np.unique(values, return_inverse=True)
     return numbers.astype(np.int64), len(distinct)
+
+
+def _sets(owner: Ints, trigram: Ints, kinds: int, texts: int) -> TrigramSets:
+    """Make sets of (owner, trigram) pairs with repetitions."""
+    once = np.bincount(trigram, minlength=kinds)[trigram] == 1
+    alone = np.bincount(owner[once], minlength=texts)
+    distinct = np.unique(owner[~once] * max(kinds, 1) + trigram[~once])
+    owner, trigram = np.divmod(distinct, max(kinds, 1))
+    frequency = np.bincount(trigram, minlength=kinds)
+    rarity = np.empty(kinds, dtype=np.int64)
+    rarity[np.argsort(frequency, kind="stable")] = np.arange(kinds)
+    members = np.sort(owner * max(kinds, 1) + rarity[trigram]) % max(kinds, 1)
+    kept = np.bincount(owner, minlength=texts)
+    starts = np.concatenate(([0], np.cumsum(kept))).astype(np.int64)
+    return TrigramSets(members, starts, (alone + kept).astype(np.int64), kinds)
 
 
 def near_predecessors(
@@ -114,6 +129,8 @@ def near_predecessors(
     low, high = window or (np.zeros(count, dtype=np.int64), np.arange(count, dtype=np.int64))
     sizes = sets.sizes
     prefix = sizes - np.ceil(threshold * sizes - EPSILON).astype(np.int64) + 1
+    # The rarest come first: trigrams that nobody else has fill the beginning of the prefix.
+    prefix = np.maximum(prefix - (sizes - sets.kept), 0)
     owner, begin, end, postings = _postings(sets, prefix, low, high)
     result = np.full(count, -1, dtype=np.int64)
     marked = np.zeros(max(sets.kinds, 1), dtype=bool)
@@ -154,18 +171,18 @@ def _first_near(
     sets: TrigramSets, text: int, candidates: Ints, threshold: float, marked: NDArray[np.bool_]
 ) -> int:
     """Return the first of the candidates that is near, or −1. `marked` is all false before and after."""
-    mine = sets.members[sets.starts[text] : sets.starts[text + 1]]
-    sizes = sets.starts[candidates + 1] - sets.starts[candidates]
-    fits = (sizes >= threshold * len(mine) - EPSILON) & (len(mine) >= threshold * sizes - EPSILON)
-    candidates, sizes = candidates[fits], sizes[fits]
+    size, sizes = sets.sizes[text], sets.sizes[candidates]
+    candidates = candidates[(sizes >= threshold * size - EPSILON) & (size >= threshold * sizes - EPSILON)]
     if not len(candidates):
         return -1
-    ends = np.cumsum(sizes)
-    index = np.arange(ends[-1]) + np.repeat(sets.starts[candidates] - (ends - sizes), sizes)
+    mine = sets.members[sets.starts[text] : sets.starts[text + 1]]
+    kept = sets.starts[candidates + 1] - sets.starts[candidates]
+    ends = np.cumsum(kept)
+    index = np.arange(ends[-1]) + np.repeat(sets.starts[candidates] - (ends - kept), kept)
     marked[mine] = True
-    shared = np.add.reduceat(marked[sets.members[index]].astype(np.int64), ends - sizes)
+    shared = np.add.reduceat(marked[sets.members[index]].astype(np.int64), ends - kept)
     marked[mine] = False
-    near = np.flatnonzero(shared >= threshold * (len(mine) + sizes - shared) - EPSILON)
+    near = np.flatnonzero(shared >= threshold * (size + sets.sizes[candidates] - shared) - EPSILON)
     return int(candidates[near[0]]) if len(near) else -1
 
 

@@ -92,7 +92,7 @@ class _Fit:
     def _fit(self) -> None:
         try:
             self._trainer.fit()
-        except (TrainingFailedError, RayError) as error:
+        except Exception as error:  # noqa: BLE001 - the border of the thread: `follow` raises it
             self._error = error
 
     def follow(self, context: StageContext, desk: Any) -> None:
@@ -103,7 +103,9 @@ class _Fit:
             if _carry(context, desk).done:
                 self._thread.join(LEAVE_SECONDS)
                 return
-        raise _lost(self._error)
+        if self._error is None or isinstance(self._error, (TrainingFailedError, RayError)):
+            raise _lost(self._error)
+        raise self._error
 
 
 def _carry(context: StageContext, desk: Any) -> News:

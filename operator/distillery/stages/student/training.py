@@ -77,7 +77,7 @@ class Training:
         self._scratch.mkdir(parents=True, exist_ok=True)
         section, chat = material.section, material.student.chat
         self._model = material.student.model.train()
-        self._packed = takes_tree_mask(self._model)
+        self._packed = takes_tree_mask(self._model, material.student.max_length)
         self._pad = chat.pad
         self._lengths = [example.length for example in material.train]
         self._copies = [example.copies for example in material.train]

@@ -48,6 +48,8 @@ def train(work: Work, hooks: Hooks, warn: Callable[[str], None]) -> None:
     Raises: SpecError, StageFailed, StageStopped, TransientError.
     """
     checkpoints = Checkpoints(work.store, work.identity, work.scratch / "checkpoints", warn)
+    if checkpoints.newest(finished=True) is not None:
+        return
     section, output = work.params.student, work.params.output
     kept = Artifact(work.store, work.kept, work.scratch / "inputs")
     rows = read_table(kept.local("kept.parquet"), KEPT)

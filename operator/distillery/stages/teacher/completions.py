@@ -11,16 +11,13 @@ from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Result, Unanswered
 from distillery.scoring.intervals import wilson
 
+NAMES = ("row_id", "split", "sample_index", "status", "answer_key")
 LOGICAL = (
-    "row_id",
-    "split",
-    "sample_index",
-    "status",
+    *NAMES,
     "text",
     "finish_reason",
     "refusal",
     "completion_tokens",  # the filter's length rule reads it
-    "answer_key",
     "logprobs",
 )
 """What later stages depend on. Reasons of failures, prompt tokens, fingerprints depend on the day."""
@@ -41,8 +38,10 @@ def completion_rows(results: Iterable[Result], splits: Mapping[str, str]) -> lis
 
 
 def completions_digest(rows: Iterable[Row]) -> str:
-    """Return the digest of the rows' logical content."""
-    return rows_digest({name: row[name] for name in LOGICAL} for row in rows)
+    """Return the digest of the rows' logical content; of failed rows only that they failed."""
+    return rows_digest(
+        {name: row[name] for name in (LOGICAL if row["status"] == "answered" else NAMES)} for row in rows
+    )
 
 
 def check_failures(results: Sequence[Result], max_failed: float, *, certain: bool = False) -> None:

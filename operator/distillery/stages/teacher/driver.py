@@ -64,7 +64,7 @@ def run(context: StageContext) -> StageResult:
         counts=count_rows(table),
         summary=_summary(table, pilot, worth),
         cost=cost,
-        provenance={"teacher": params.teacher.recipe_part(), "models": usage["models"]},
+        provenance={"teacher": params.teacher.identity, "models": usage["models"]},
     )
 
 

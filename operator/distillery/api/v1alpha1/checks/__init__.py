@@ -26,7 +26,6 @@ CHECKS: tuple[Check, ...] = (
         ("task.output.schema", "student.base.architecture", "dataset.slices"),
     ),
     Check(dataset.input_is_missing, ("dataset.input", "dataset.sources")),
-    Check(dataset.input_has_no_use, ("dataset.input", "dataset.sources")),
     Check(dataset.input_is_malformed, ("dataset.input",)),
     Check(dataset.input_shows_the_reference, ("dataset.input", "dataset.reference")),
     Check(

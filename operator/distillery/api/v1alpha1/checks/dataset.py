@@ -26,12 +26,6 @@ def input_is_missing(spec: DistillationJobSpec) -> Iterator[Problem]:
         yield Problem(INPUT, "is required by sources of format plain", 'name the columns to show: "{text}"')
 
 
-def input_has_no_use(spec: DistillationJobSpec) -> Iterator[Problem]:
-    """There is a template, but every row brings its own messages."""
-    if spec.dataset.input is not None and all(source.format != "plain" for source in spec.dataset.sources):
-        yield Problem(INPUT, "is never used: no source has the format plain", "remove it")
-
-
 def input_is_malformed(spec: DistillationJobSpec) -> Iterator[Problem]:
     """The template has a lone brace, an empty column or no column at all."""
     template = spec.dataset.input

@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from distillery.scoring.metrics import RowScore
 from distillery.stages.evaluation.report.wording import percent
 from distillery.stages.evaluation.rows import ScoredRow
 
+FIRST = 10
 SHOWN = 40
 LONGEST_INPUT = 3000
 LONGEST_ANSWER = 2000
 
 Kind = Literal["teacher", "differ", "student", "both"]
+GRADED_TITLES: dict[Kind, str] = {
+    "teacher": "The teacher is nearer",
+    "differ": "The two differ",
+    "student": "The student is nearer",
+    "both": "Both are equally near",
+}
 TITLES: dict[Kind, str] = {
     "teacher": "Only the teacher is right",
     "differ": "The two differ",
@@ -35,25 +43,34 @@ class Disagreement:
     reference: str | None
     teacher: str
     student: str
-    confidence: str | None
+    teacher_note: str
+    student_note: str
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreements:
-    """The rows shown, and how many there are in all."""
+    """The rows shown at once, those behind a click, and how many there are in all."""
 
-    shown: list[Disagreement]
+    first: list[Disagreement]
+    more: list[Disagreement]
     total: int
 
 
-def disagreements(rows: Sequence[ScoredRow]) -> Disagreements:
+def disagreements(rows: Sequence[ScoredRow], kind: RowScore) -> Disagreements:
     """Return rows on which the two differ: first where only the teacher is right, surest errors first."""
     parted = [row for row in rows if row.agreement is not None and row.agreement < 1]
+    order = list(TITLES)
     ranked = sorted(
         parted,
-        key=lambda row: (list(TITLES).index(kind_of(row)), -(row.student.confidence or 0.0), row.row.row_id),
+        key=lambda row: (
+            order.index(kind_of(row)),
+            _nearness(row),
+            -(row.student.confidence or 0.0),
+            row.row.row_id,
+        ),
     )
-    return Disagreements([_show(row) for row in ranked[:SHOWN]], len(parted))
+    shown = [_show(row, graded=kind != "equal") for row in ranked[:SHOWN]]
+    return Disagreements(shown[:FIRST], shown[FIRST:], len(parted))
 
 
 def kind_of(row: ScoredRow) -> Kind:
@@ -63,26 +80,34 @@ def kind_of(row: ScoredRow) -> Kind:
     return "teacher" if row.teacher_score > row.student_score else "student"
 
 
-def _show(row: ScoredRow) -> Disagreement:
+def _nearness(row: ScoredRow) -> float:
+    """Order graded rows by the student's score; where answers are right or wrong this changes nothing."""
+    return row.student_score if row.student_score is not None else row.agreement or 0.0
+
+
+def _show(row: ScoredRow, *, graded: bool) -> Disagreement:
     kind = kind_of(row)
-    messages = row.row.messages
-    confidence = row.student.confidence
+    messages, reference = row.row.messages, row.row.reference
+    sure = row.student.confidence
+    scores = [
+        percent(score, 0) if graded and score is not None else ""
+        for score in (row.teacher_score, row.student_score)
+    ]
     return Disagreement(
         kind=kind,
-        title=TITLES[kind],
+        title=(GRADED_TITLES if graded else TITLES)[kind],
         row_id=row.row.row_id,
         slices=", ".join(row.row.slices),
         text=cut(messages[-1]["content"] if messages else "", LONGEST_INPUT),
         earlier=max(0, len(messages) - 1),
-        reference=None if row.row.reference is None else cut(row.row.reference, LONGEST_ANSWER),
+        reference=None if reference is None else cut(reference, LONGEST_ANSWER),
         teacher=cut(row.teacher.answer or row.teacher.text or "no answer", LONGEST_ANSWER),
-        student="too long to read" if row.student.too_long else _answer(row),
-        confidence=None if confidence is None else f"{percent(confidence, 0)} sure",
+        student="too long to read"
+        if row.student.too_long
+        else cut(row.student.answer or row.student.text or "no answer", LONGEST_ANSWER),
+        teacher_note=scores[0],
+        student_note=scores[1] if sure is None else f"{percent(sure, 0)} sure",
     )
-
-
-def _answer(row: ScoredRow) -> str:
-    return cut(row.student.answer or row.student.text or "no answer", LONGEST_ANSWER)
 
 
 def cut(text: str, most: int) -> str:

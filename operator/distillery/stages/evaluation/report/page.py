@@ -33,7 +33,7 @@ def render_report(evidence: Evidence) -> str:
             dots=figures.reliability(metrics["calibration"]),
             confusion=figures.confusion(metrics["confusion"]),
             funnel=figures.funnel(evidence),
-            apart=disagreements(evidence.rows),
+            apart=disagreements(evidence.rows, metrics["rowScore"]),
             facts=facts(evidence),
         )
     )

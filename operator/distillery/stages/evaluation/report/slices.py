@@ -9,7 +9,6 @@ from typing import Any
 from distillery.scoring.gates import MIN_UNITS
 from distillery.stages.evaluation.evidence import Evidence
 from distillery.stages.evaluation.report.scales import Scale, scale_around
-from distillery.stages.evaluation.report.wording import number, percent
 
 Slice = Mapping[str, Any]
 ADVICE_MOST = 8
@@ -37,6 +36,26 @@ class SliceTable:
     floor_at: float | None
     full_at: float
     """Where 100 % lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A slice that more rows would help: its value, test rows (or groups) and training rows."""
+
+    name: str
+    value: float | None
+    units: int
+    trained: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Slices short of `target`, and slices with fewer than `least` test rows."""
+
+    weak: list[Wanted]
+    thin: list[Wanted]
+    target: float | None
+    least: int
 
 
 def floor_of(evidence: Evidence) -> float | None:
@@ -107,31 +126,32 @@ def _state(item: Slice, floor: float | None) -> tuple[str, str]:
         return "Measured", "plain"
     if item["state"] == "failed":
         return "Below the floor", "failed"
-    return ("Weak", "undecided") if is_weak(item, floor) else ("Good", "passed")
+    return ("Weak", "undecided") if is_weak(item, floor) else ("Holds", "passed")
 
 
-def advice(evidence: Evidence) -> list[tuple[str, str]]:
-    """Return (slice, what to do) for the thin and weak slices, when the verdict or a slice is short of the mark."""
+def advice(evidence: Evidence) -> Advice | None:
+    """Return the slices worth more rows, worst first, when the verdict or a slice is short of the mark."""
     floor = floor_of(evidence)
-    short = evidence.verdict["verdict"] != "passed"
+    table = slice_table(evidence)
+    if evidence.verdict["verdict"] == "passed" and not any(
+        row.tone in ("failed", "undecided") for row in table.rows
+    ):
+        return None
     target = floor if floor is not None else _demanded(evidence)
     trained = {item["name"]: item["splits"]["train"]["rows"] for item in evidence.coverage["slices"]}
-    found = []
-    for row in slice_table(evidence).rows:
-        item = row.facts
-        rows = f"{number(trained.get(item['name'], 0))} rows of training data"
-        if item["units"] < MIN_UNITS:
-            found.append(
-                (
-                    item["name"],
-                    f"only {number(item['units'])} test rows, too few to judge; {rows}. More rows here.",
-                )
-            )
-        elif target is not None and item["value"] is not None and item["value"] < target:
-            text = f"{percent(item['value'])}, short of {percent(target)}; {rows}. More varied rows here help most."
-            found.append((item["name"], text))
-    weak_or_thin = short or any(row.tone in ("failed", "undecided") for row in slice_table(evidence).rows)
-    return found[:ADVICE_MOST] if weak_or_thin else []
+    items = [
+        Wanted(row.facts["name"], row.facts["value"], row.facts["units"], trained.get(row.facts["name"], 0))
+        for row in table.rows
+    ]
+    thin = [item for item in items if item.units < MIN_UNITS]
+    weak = [
+        item
+        for item in items
+        if item not in thin and target is not None and item.value is not None and item.value < target
+    ]
+    if not thin and not weak:
+        return None
+    return Advice(weak[:ADVICE_MOST], thin[:ADVICE_MOST], target, MIN_UNITS)
 
 
 def _demanded(evidence: Evidence) -> float | None:

@@ -25,7 +25,7 @@ def interval(ends: Sequence[float] | None) -> str:
 
 def points(difference: float) -> str:
     """Return a difference of shares in percentage points, with its sign."""
-    return f"{100 * difference:+.1f}{SPACE}points".replace("-", "−")
+    return f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def number(count: float | None) -> str:
@@ -94,13 +94,16 @@ def explanation(verdict: Document, metrics: Document) -> str:
     overall = metrics["overall"]
     groups = "" if overall["units"] == overall["rows"] else f" in {number(overall['units'])} groups"
     against = "known answers" if metrics["basis"] == "reference" else "the teacher’s answers"
-    based = f"Measured on {number(overall['rows'])} requests{groups} that the student had never seen, against {against}."
+    rows = f"{number(overall['rows'])} requests{groups}"
+    based = f"Measured on {rows} that the student had never seen, against {against}."
     return f"{based} {_outcome(verdict['verdict'], verdict['gates'])}"
 
 
 def _outcome(verdict: str, gates: Sequence[Mapping[str, Any]]) -> str:
     names = {
-        result: ", ".join(GATES[gate["name"]].lower() for gate in gates if gate["result"] == result)
+        result: ", ".join(
+            GATES[gate["name"]].lower() for gate in gates if gate["result"] == result and _counts(gate)
+        )
         for result in VERDICTS
     }
     if verdict == "failed":
@@ -110,3 +113,7 @@ def _outcome(verdict: str, gates: Sequence[Mapping[str, Any]]) -> str:
     if [gate["name"] for gate in gates] == ["teacherFailures"]:
         return "No gate on quality was set, so this is a measurement rather than a proof."
     return "Every gate is met."
+
+
+def _counts(gate: Mapping[str, Any]) -> bool:
+    return gate["result"] != "undecided" or bool(gate["blocks"])

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distillery.api.validation import load_job
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+MANIFESTS = sorted(EXAMPLES.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_an_example_is_valid(path: Path) -> None:
+    assert load_job(path.read_bytes(), file=path.name).metadata.name
+
+
+def test_the_tickets_have_the_columns_and_labels_of_their_manifest() -> None:
+    spec = load_job((EXAMPLES / "tickets.yaml").read_bytes(), file="tickets.yaml").spec
+    rows = [
+        json.loads(line) for line in (EXAMPLES / "data" / "tickets.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert {row["category"] for row in rows} == set(spec.task.output.labels or ())
+    assert {tuple(row) for row in rows} == {("id", "text", "lang", "category")}
+    assert len({row["text"] for row in rows}) == len({row["id"] for row in rows}) == len(rows) == 120
