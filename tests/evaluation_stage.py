@@ -96,9 +96,7 @@ def make_params(url: str, **changes: Any) -> EvaluationParams:
     fields: dict[str, Any] = {
         "evaluation": Evaluation.model_validate(evaluation),
         "task": Task(system_prompt="Route it.", output=output, monthly_requests=1000),
-        "teacher": make_settings(
-            **{"url": url, "system_prompt": "Route it.", "output": output, **changes.pop("teacher", {})}
-        ),
+        "teacher": make_settings(**settings),
         "max_failed": 0.02,
         "release": Release(name="router"),
     }

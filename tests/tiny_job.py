@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from distillery.api.dumping import dump_yaml
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.manifest import Manifest
+from distillery.cli import main
 from fake_teacher import read_bill
 
 OPENINGS = ("hello", "hi there", "dear team", "good day", "hey", "please help", "urgent", "question")
@@ -193,6 +195,20 @@ class Bench:
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def run_here(self, *arguments: str) -> Ran:
+        """Run the job in this process: quick, for runs that end before a student is trained."""
+        out, err = io.StringIO(), io.StringIO()
+        argv = sys.argv
+        sys.argv = ["distillery", *self.command(*arguments)[3:]]
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                main()
+        except SystemExit as ended:
+            return Ran(int(ended.code or 0), out.getvalue(), err.getvalue())
+        finally:
+            sys.argv = argv
+        return Ran(0, out.getvalue(), err.getvalue())
 
     def billed(self) -> list[dict[str, Any]]:
         """What the teacher has on its bill so far."""

@@ -74,11 +74,9 @@ def _fill(template: str, rng: random.Random) -> str:
 def _misspell(text: str, rng: random.Random) -> str:
     """Return the text with one typing error in every six words or so."""
     words = text.split(" ")
-    for _ in range(max(2, len(words) // 6)):
-        at = rng.randrange(len(words))
+    able = [at for at, word in enumerate(words) if len(word) > 3 and word.isalpha()]
+    for at in rng.sample(able, min(len(able), max(2, len(words) // 6))):
         word = words[at]
-        if len(word) < 4 or not word.isalpha():
-            continue
         cut = rng.randrange(1, len(word) - 1)
         words[at] = rng.choice(
             (

@@ -130,21 +130,21 @@ def test_bad_input_is_explained(name: str, teacher: tuple[str, Path], tmp_path: 
     case = CASES[name]
     bench = make_bench(tmp_path / "bench", url, bill)
     before = len(bench.billed())
-    ran = bench.run("--until", "teacher", *(case.spoil(bench) or []))
+    ran = bench.run_here("--until", "teacher", *(case.spoil(bench) or []))
     check(ran, case)
     assert len(bench.billed()) - before <= 1  # at most the preflight call, which is in the ledger
 
 
 FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
-    "the key is refused": ("401", 1, ("401", "spec.teacher.endpoint")),
+    "the key is refused": ("401", 1, ("401", "spec.teacher")),
     "the model is unknown": ("404", 1, ("404", "spec.teacher")),
     "the quota is used up": ("quota", 1, ("quota",)),
     "the teacher is broken": ("500", 1, ("500",)),
-    "the teacher answers garbage": ("garbage", 1, ("spec.teacher.endpoint",)),
-    "the teacher answers a web page": ("html", 1, ("spec.teacher.endpoint",)),
-    "the teacher answers nothing": ("empty", 1, ("spec.teacher.endpoint",)),
+    "the teacher answers garbage": ("garbage", 1, ("spec.teacher",)),
+    "the teacher answers a web page": ("html", 1, ("spec.teacher",)),
+    "the teacher answers nothing": ("empty", 1, ("spec.teacher",)),
     "the teacher sends no choices": ("no-choices", 1, ("choices",)),
-    "the teacher returns no logprobs": ("no-logprobs", 1, ("loss: {hard: 1, soft: 0}",)),
+    "the teacher returns no logprobs": ("no-logprobs", 1, ("{hard: 1, soft: 0}",)),
 }
 
 
@@ -154,7 +154,7 @@ def test_a_faulty_teacher_is_explained(name: str, tmp_path: Path) -> None:
     bill = tmp_path / "bill.jsonl"
     with teacher_process(bill, "--fault", json.dumps({"kind": kind})) as url:
         bench = make_bench(tmp_path / "bench", url, bill)
-        ran = bench.run("--until", "teacher")
+        ran = bench.run_here("--until", "teacher")
         check(ran, Case(lambda bench: None, code, names))
         micro = sum(2 * call["prompt"] + 10 * call["completion"] for call in bench.billed())
         cost = ran.status["cost"]
@@ -190,6 +190,6 @@ def test_a_full_disk_is_explained_and_half_nothing_is_left(teacher: tuple[str, P
     url, bill = teacher
     bench = make_bench(tmp_path / "bench", url, bill)
     with small_disk(bench.folder / "store", "48k"):
-        ran = bench.run("--until", "teacher")
+        ran = bench.run_here("--until", "teacher")
         check(ran, Case(lambda bench: None, 1, ("store", "full")))
         assert "teacher" not in bench.manifests()

@@ -20,8 +20,10 @@ pytestmark = pytest.mark.timeout(900)
 
 def start(bench: Bench) -> subprocess.Popen[bytes]:
     """Start the job as the leader of a process group of its own."""
-    log = (bench.folder / "output.log").open("ab")
-    return subprocess.Popen(bench.command(), stdout=log, stderr=log, start_new_session=True, cwd=bench.folder)
+    with (bench.folder / "output.log").open("ab") as log:
+        return subprocess.Popen(
+            bench.command(), stdout=log, stderr=log, start_new_session=True, cwd=bench.folder
+        )
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -52,14 +54,10 @@ def check_recovered(bench: Bench, undisturbed: Bench, kills_made: int) -> None:
     assert float(cost["spent"]) + float(cost.get("unknown") or 0) >= micro / 1e6 - 1e-9
 
 
-def bench_with_teacher(folder: Path, url: str, bill: Path) -> Bench:
-    return make_bench(folder, url, bill)
-
-
 def test_three_kills_leave_the_same_result(finished: Finished, tmp_path: Path) -> None:
     bill = tmp_path / "bill.jsonl"
     with teacher_process(bill, *NONSENSE, "--delay", "0.03") as url:
-        bench = bench_with_teacher(tmp_path / "bench", url, bill)
+        bench = make_bench(tmp_path / "bench", url, bill)
         kills(bench, [4.0, 12.0, 22.0])
         check_recovered(bench, finished.bench, 3)
 
@@ -70,7 +68,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_result(finished: Finished
     for round_ in range(20):
         bill = tmp_path / f"bill-{round_}.jsonl"
         with teacher_process(bill, *NONSENSE, "--delay", "0.03") as url:
-            bench = bench_with_teacher(tmp_path / f"bench-{round_}", url, bill)
+            bench = make_bench(tmp_path / f"bench-{round_}", url, bill)
             moment = rng.uniform(1.0, 40.0)
             kills(bench, [moment])
             check_recovered(bench, finished.bench, 1)
@@ -80,7 +78,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_result(finished: Finished
 def test_one_ctrl_c_stops_cleanly_and_the_same_command_resumes(finished: Finished, tmp_path: Path) -> None:
     bill = tmp_path / "bill.jsonl"
     with teacher_process(bill, *NONSENSE, "--delay", "0.1") as url:
-        bench = bench_with_teacher(tmp_path / "bench", url, bill)
+        bench = make_bench(tmp_path / "bench", url, bill)
         process = start(bench)
         deadline = time.monotonic() + 60
         while len(bench.billed()) < 20 and time.monotonic() < deadline:

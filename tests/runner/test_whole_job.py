@@ -94,3 +94,18 @@ def test_a_deleted_workdir_is_replaced_by_what_the_store_holds(finished: Finishe
     assert adopted.code == 0, adopted.out + adopted.err
     assert adopted.ran == []
     assert len(bench.billed()) == billed
+
+
+def test_a_corrupted_artifact_is_named_and_not_used(finished: Finished, tmp_path: Path) -> None:
+    bench = finished.copy(tmp_path / "bench")
+    shutil.rmtree(bench.workdir)
+    kept = next((bench.folder / "store" / "artifacts" / "filter").rglob("kept.parquet"))
+    damaged = bytearray(kept.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    kept.write_bytes(damaged)
+    failed = bench.run_here("--set", "spec.student.seed=99")
+    assert failed.code == 1, failed.out + failed.err
+    assert failed.ran == []
+    message = failed.events[-1]["message"]
+    assert "kept.parquet" in message
+    assert "run again to rebuild it" in message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -40,11 +39,6 @@ class Books:
         self._writer = writer
         self._currency = currency
         self._calls = 0
-
-    def enter(self, entries: Iterable[Entry]) -> None:
-        """Put entries into the ledger that belong to no call of this engine."""
-        for entry in entries:
-            self._append(entry)
 
     def open(self, reserved: int) -> Call:
         """Name a call whose cost is reserved already."""

@@ -26,7 +26,7 @@ class Estimate:
     questions: int = 0
     cached: int = 0
     lower_micro: int = 0
-    """No honest bill is below this."""
+    """No bill is below this, if every question is answered: answers have at least one token."""
     expected_micro: int = 0
     upper_micro: int = 0
     """No bill is above this, as long as every call succeeds at once."""
@@ -34,17 +34,6 @@ class Estimate:
     """Expected."""
     completion_tokens: int = 0
     """Expected."""
-
-    def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(
-            self.questions + other.questions,
-            self.cached + other.cached,
-            self.lower_micro + other.lower_micro,
-            self.expected_micro + other.expected_micro,
-            self.upper_micro + other.upper_micro,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +98,7 @@ def estimate_cost(
     return Estimate(
         questions=count + cached,
         cached=cached,
-        lower_micro=to_micro(least * min(prices.prompt, prices.cached)),
+        lower_micro=to_micro(least * min(prices.prompt, prices.cached) + count * prices.completion),
         expected_micro=to_micro(prices.bound(expected, completion)),
         upper_micro=to_micro(prices.bound(most, count * longest)),
         prompt_tokens=expected,

@@ -51,6 +51,6 @@ def interview(
         )
         cost = engine.cost
     student = Student(model, params.task.output, settings.parameters.max_tokens)
-    answers, log_probs = student.answer(rows, pace.phase("asking the student", len(rows)))
-    seconds = student.time(repeated, context.now, pace.phase("timing the student", noise_count))
+    answers, log_probs = student.answer(rows, pace.stoppable_phase("asking the student", len(rows)))
+    seconds = student.time(repeated, context.now, pace.stoppable_phase("timing the student", noise_count))
     return Interview(first, noise, again, answers, log_probs, seconds, cost)

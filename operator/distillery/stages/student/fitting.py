@@ -73,6 +73,8 @@ def fit_in_worker(context: StageContext, work: Work) -> None:
     )
     try:
         _Fit(trainer).follow(context, desk)
+    except RayError as error:
+        raise _lost(error) from None
     finally:
         ray.kill(desk)
         shutil.rmtree(notes, ignore_errors=True)
@@ -100,8 +102,11 @@ class _Fit:
         self._thread.start()
         while self._thread.is_alive():
             self._thread.join(POLL_SECONDS)
-            if _carry(context, desk).done:
+            news = _carry(context, desk)
+            if news.done:
                 self._thread.join(LEAVE_SECONDS)
+                if news.error is not None:
+                    raise news.error
                 return
         if self._error is None or isinstance(self._error, (TrainingFailedError, RayError)):
             raise _lost(self._error)
@@ -109,14 +114,12 @@ class _Fit:
 
 
 def _carry(context: StageContext, desk: Any) -> News:
-    """Pass news on to the context and the stop request to the desk. Raises: the training's error, once it closed."""
+    """Pass news on to the context, and the stop request to the desk."""
     news: News = ray.get(desk.ask.remote(context.stop_requested()))
     for warning in news.warnings:
         context.warn(warning)
     if news.progress is not None:
         context.progress(news.progress)
-    if news.error is not None:
-        raise news.error
     return news
 
 

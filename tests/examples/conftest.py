@@ -1,0 +1,7 @@
+"""The example is scripts beside each other, not a package: they import one another by name."""
+
+import sys
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
+sys.path.insert(0, str(EXAMPLE))
