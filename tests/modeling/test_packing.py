@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from distillery.modeling import packing
 from distillery.modeling.label_tree import LabelTree, TokenTree, chain
-from distillery.modeling.packing import attention_window, forward, lay_out, rows_per_pass, takes_tree_mask
+from distillery.modeling.packing import attention_window, cut, forward, lay_out, takes_tree_mask
 from modeling.small import tiny_model
 
 SMALL = {
@@ -79,8 +82,26 @@ def test_models_that_ignore_a_mask_of_ours_are_found_out(model_type: str, takes:
     assert model.training
 
 
-def test_a_pass_holds_fewer_rows_the_longer_they_are() -> None:
-    assert [rows_per_pass(length, 10) for length in (54, 1014, 5000)] == [2048, 8, 1]
+def test_a_pass_holds_fewer_rows_the_longer_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "MAX_ATTENTION", 1000)
+    one = chain([4], 1)[0]  # a column more than its prompt, and one for the answer
+    lengths = [3, 3, 8, 8, 8, 8, 8, 48]
+    runs = cut(lengths, [one] * 8, 10, packed=True, most=5)
+    assert runs == [slice(0, 5), slice(5, 7), slice(7, 8)]
+    assert cut([8] * 5, [TREES[1]] * 5, 10, packed=False, most=5) == [slice(0, 4), slice(4, 5)]
+    monkeypatch.setattr(packing, "MAX_LOGITS", 3 * 2 * 100)
+    assert cut([3] * 4, [one] * 4, 100, packed=True, most=9) == [slice(0, 3), slice(3, 4)]
+    assert cut([], [], 100, packed=True, most=9) == []
+
+
+@given(st.lists(st.integers(1, 3000), max_size=30), st.integers(1, 9), st.booleans())
+def test_every_row_is_in_one_run(lengths: list[int], most: int, packed: bool) -> None:
+    runs = cut(lengths, [TREES[0]] * len(lengths), 5000, packed=packed, most=most)
+    assert [row for run in runs for row in range(run.start, run.stop)] == list(range(len(lengths)))
+    for run in runs:
+        rows, columns = run.stop - run.start, max(lengths[run]) + TREES[0].size
+        assert 1 <= rows <= most
+        assert rows == 1 or rows * columns**2 <= packing.MAX_ATTENTION
 
 
 def test_a_model_with_a_window_takes_the_mask_only_for_rows_within_it() -> None:

@@ -43,7 +43,7 @@ def test_a_budget_below_the_least_possible_bill_stops_before_any_call(tmp_path: 
     bill = tmp_path / "bill.jsonl"
     with teacher_process(bill) as url:
         bench = make_bench(tmp_path / "bench", url, bill)
-        budgeted(bench, "0.01")
-        stopped = bench.run()
+        bench.write_job(budget={"maxCost": "0.001"})  # the prompts alone cost more
+        stopped = bench.run_here()
         assert stopped.code == 4, stopped.out + stopped.err
         assert len(bench.billed()) <= 1  # the preflight call

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from distillery.api.v1alpha1.student import Base, Tokenizer
 from distillery.artifacts.store import ObjectStore
-from distillery.errors import Problem, SpecError
+from distillery.errors import DistilleryError, Problem, SpecError, TransientError
 from distillery.modeling.architecture import make_config, new_model
 from distillery.modeling.templates import Chat
 from distillery.modeling.tokenizer import train_tokenizer
@@ -167,7 +167,10 @@ def _load_tokenizer(where: str, revision: str | None, path: str) -> PreTrainedTo
     return tokenizer
 
 
-def _unusable(path: str, what: str, error: Exception) -> SpecError:
+def _unusable(path: str, what: str, error: Exception) -> DistilleryError:
+    """Say what is wrong with a base: the user edits, or the hub is asked again later."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    if path == PATH + ".hub" and "connect" in reason.lower():
+        return TransientError(f"the hub could not be reached: {reason}")
     repair = "check it with transformers' AutoModelForCausalLM.from_pretrained"
     return SpecError(Problem(path, f"{what}: {reason}", repair))

@@ -26,6 +26,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 MAX_ATTENTION = 1 << 23
 """Rows × columns² of one forward pass: bounds the mask (32 MiB) and the attention scores."""
+MAX_LOGITS = 1 << 26
+"""Positions × vocabulary of one forward pass: bounds the logits (256 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,32 @@ def lay_out(
     return _chains(prompts, trees, pad)
 
 
-def rows_per_pass(prompt_length: int, nodes: int) -> int:
-    """Return how many rows of this size fit into one forward pass; at least 1."""
-    return max(1, MAX_ATTENTION // max(1, prompt_length + nodes) ** 2)
+def cut(
+    lengths: Sequence[int], trees: Sequence[TokenTree], vocabulary: int, *, packed: bool, most: int
+) -> list[slice]:
+    """Cut rows into runs that fit into one forward pass each, a row at least.
+
+    Args:
+        lengths: prompt length of each row, best sorted, since a run is padded to its longest.
+        trees: the tree behind each prompt.
+        vocabulary: width of the logits.
+        packed: the layout.
+        most: rows of a run at most.
+    """
+    cuts, start = [], 0
+    columns = nodes = rows = 0
+    for row, (length, tree) in enumerate(zip(lengths, trees, strict=True)):
+        columns, nodes = max(columns, length + tree.size), max(nodes, tree.size)
+        rows += 1 if packed else len(tree.leaves())
+        positions = rows * (nodes if packed else columns)
+        full = rows * columns**2 > MAX_ATTENTION or positions * vocabulary > MAX_LOGITS
+        if row > start and (full or row - start == most):
+            cuts.append(slice(start, row))
+            start, columns, nodes = row, length + tree.size, tree.size
+            rows = 1 if packed else len(tree.leaves())
+    if len(lengths) > start:
+        cuts.append(slice(start, len(lengths)))
+    return cuts
 
 
 def _packed(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distillery.modeling.label_tree import LabelTree, TokenTree
 from distillery.modeling.loss import edge_log_probs
-from distillery.modeling.packing import forward, lay_out, rows_per_pass
+from distillery.modeling.packing import cut, forward, lay_out
 
 MAX_NODES = 256
 """Nodes of one pass; a task with a larger tree is scored in groups of labels."""
@@ -33,6 +33,7 @@ class LabelScorer:
     ) -> None:
         """Build the trees; `labels` are tokens without the end. Raises: ValueError as `LabelTree.build`."""
         self.model, self.pad, self.packed = model, pad, packed
+        self.vocabulary = int(model.config.vocab_size)
         self.count = len(labels)
         self.longest = max(len(ids) for ids in labels)
         self.groups = []
@@ -47,14 +48,13 @@ class LabelScorer:
         """
         scores = torch.empty((len(prompts), self.count), dtype=torch.float64)
         order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
+        lengths = [len(prompts[row]) for row in order]
         for group in self.groups:
-            start = 0
-            while start < len(order):
-                longest = len(prompts[order[min(start + batch_size, len(order)) - 1]])
-                rows = order[start : start + min(batch_size, rows_per_pass(longest, group.labels.tree.size))]
+            trees = [group.labels.tree] * len(order)
+            for run in cut(lengths, trees, self.vocabulary, packed=self.packed, most=batch_size):
+                rows = order[run]
                 scored = self._pass([prompts[row] for row in rows], group)
                 scores[torch.tensor(rows)[:, None], torch.tensor(group.members)[None, :]] = scored
-                start += len(rows)
         return scores
 
     def _pass(self, prompts: Sequence[Sequence[int]], group: _Group) -> Tensor:

@@ -26,7 +26,7 @@ class Estimate:
     questions: int = 0
     cached: int = 0
     lower_micro: int = 0
-    """No bill is below this, if every question is answered: answers have at least one token."""
+    """No bill is below this: the prompts alone, since answers may be empty."""
     expected_micro: int = 0
     upper_micro: int = 0
     """No bill is above this, as long as every call succeeds at once."""
@@ -98,7 +98,7 @@ def estimate_cost(
     return Estimate(
         questions=count + cached,
         cached=cached,
-        lower_micro=to_micro(least * min(prices.prompt, prices.cached) + count * prices.completion),
+        lower_micro=to_micro(least * min(prices.prompt, prices.cached)),
         expected_micro=to_micro(prices.bound(expected, completion)),
         upper_micro=to_micro(prices.bound(most, count * longest)),
         prompt_tokens=expected,

@@ -141,6 +141,12 @@ class LocalRun:
         """Take secret values out of texts that come from outside, such as a server's error message."""
         return Report.model_validate_json(self._secrets.hide(report.model_dump_json(by_alias=True)))
 
+    def _spent(self) -> int:
+        """The ledger as last read, and what the running attempt says it has spent since."""
+        report = self._live.report if self._live else None
+        since = report.progress.spent_micro if report and report.state == "running" else None
+        return self._ledger[0] + (since or 0)
+
     def _observe(self) -> Observed:
         recorded = self._workdir.attempts()
         live = self._live
@@ -151,7 +157,7 @@ class LocalRun:
             outcomes=self._outcomes,
             sources=self._sources,
             forgiven_before=self._began,
-            ledger_micro=self._ledger[0],
+            ledger_micro=self._spent(),
             unknown_micro=self._ledger[1],
         )
 

@@ -22,7 +22,7 @@ class Progress(WireModel):
     rate: float | None = None
     remaining_seconds: float | None = None
     spent_micro: int | None = None
-    """What the whole object has spent so far."""
+    """What this attempt has spent so far."""
     estimate_micro: int | None = None
     """What the whole object is expected to cost, once the inputs are known."""
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from distillery.stages import report
 from distillery.stages.context import StageContext
 
-
 OnDone = Callable[[int], None]
 
 

@@ -11,6 +11,7 @@ from distillery.api.v1alpha1.distillation_job import Output
 from distillery.rules.normalising import normalise
 from distillery.rules.prompts import Message
 from distillery.scoring.retention import Floats
+from distillery.stages.evaluation.pace import OnDone
 from distillery.stages.evaluation.rows import StudentAnswer, TestRow
 
 BATCH_ROWS = 64
@@ -19,7 +20,6 @@ MOST_LABEL_TOKENS = 64
 """Free generation of a label stops here; no label needs more, and a rambling student should not cost minutes."""
 
 Conversation = Sequence[Message]
-OnDone = Callable[[int], None]
 
 
 class Model(Protocol):

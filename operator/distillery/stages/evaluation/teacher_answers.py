@@ -9,12 +9,11 @@ from distillery.api.v1alpha1.distillation_job import Output
 from distillery.querying.answers import Answer, AskProgress, Question, Result, Usage
 from distillery.querying.engine import TeacherEngine
 from distillery.rules.normalising import normalise
+from distillery.stages.evaluation.pace import OnDone
 from distillery.stages.evaluation.rows import TeacherAnswer, TestRow
 
 NOISE_SAMPLE = 1
 """Sample index of the second answer; 0 is production's."""
-
-OnDone = Callable[[int], None]
 
 
 class Teacher:

@@ -23,6 +23,7 @@ def ensure_ray() -> None:
         num_cpus=1,
         num_gpus=0,
         include_dashboard=False,
+        _node_ip_address="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE_BYTES,

@@ -13,14 +13,14 @@ from typing import Any
 import ray
 
 from distillery.errors import DistilleryError
-from distillery.stages.report import Progress
+from distillery.stages import report
 
 
 @dataclass(frozen=True, slots=True)
 class News:
     """What the training process has said since the driver last asked."""
 
-    progress: Progress | None = None
+    progress: report.Progress | None = None
     warnings: list[str] = field(default_factory=list)
     error: DistilleryError | None = None
     done: bool = False
@@ -42,7 +42,7 @@ class Desk:
         """Training process: fetch the work."""
         return self._work
 
-    def tell(self, progress: Progress) -> bool:
+    def tell(self, progress: report.Progress) -> bool:
         """Training process: report progress; returns whether to stop."""
         self._news = News(progress, self._news.warnings, self._news.error, self._news.done)
         return self._stop

@@ -43,6 +43,11 @@ def run(context: StageContext) -> StageResult:
 
 def _train(context: StageContext, params: StudentParams) -> None:
     base = params.student.base
+    if base.hub is not None and base.revision is None:
+        context.warn(
+            f"student.base.hub {base.hub} has no revision: a change on the hub will not be noticed; "
+            "name the commit that you want"
+        )
     work = Work(
         params=params,
         identity=context.identity,

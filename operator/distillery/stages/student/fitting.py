@@ -16,8 +16,8 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 
 from distillery.errors import StageFailed
+from distillery.stages import report
 from distillery.stages.context import StageContext
-from distillery.stages.report import Progress
 from distillery.stages.student.cluster import ensure_ray
 from distillery.stages.student.desk import News, open_desk
 from distillery.stages.student.training import Hooks
@@ -36,7 +36,7 @@ def fit_in_process(context: StageContext, work: Work) -> None:
     """
     told_at = 0.0
 
-    def progress(news: Progress) -> None:
+    def progress(news: report.Progress) -> None:
         nonlocal told_at
         if time.monotonic() - told_at >= INTERVAL:
             told_at = time.monotonic()
@@ -54,7 +54,7 @@ def fit_in_worker(context: StageContext, work: Work) -> None:
 
     Raises: what `train` raised over there; StageFailed(TrainWorkerLost) if the worker died.
     """
-    context.progress(Progress(unit="steps", message="starting Ray"))
+    context.progress(report.Progress(unit="steps", message="starting Ray"))
     ensure_ray()
     desk = open_desk()
     ray.get(desk.bring.remote(work))

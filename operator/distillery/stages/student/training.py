@@ -15,9 +15,9 @@ from distillery.api.v1alpha1.student import Student as StudentSection
 from distillery.errors import StageFailed, StageStopped
 from distillery.modeling.base import Student
 from distillery.modeling.loss import loss_sum
-from distillery.modeling.packing import forward, lay_out, rows_per_pass, takes_tree_mask
+from distillery.modeling.packing import cut, forward, lay_out, takes_tree_mask
 from distillery.modeling.scoring import LabelScorer
-from distillery.stages.report import Progress
+from distillery.stages import report
 from distillery.stages.student.checkpoints import Checkpoints, StoredFile
 from distillery.stages.student.examples import Example
 from distillery.stages.student.schedule import Course, epoch_batches, learning_rate, plan_course
@@ -36,7 +36,7 @@ CHECKPOINT_SHARE = 0.1
 class Hooks:
     """The outside of a training: where progress goes, whether to stop, and seconds from a steady clock."""
 
-    progress: Callable[[Progress], None]
+    progress: Callable[[report.Progress], None]
     stop_requested: Callable[[], bool]
     clock: Callable[[], float] = time.monotonic
 
@@ -128,10 +128,10 @@ class Training:
         tokens = sum(row.target.tokens for row in rows)
         self._optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        start = 0
-        while start < len(rows):
-            part = rows[start : start + rows_per_pass(max(row.length for row in rows[start:]), 0)]
-            start += len(part)
+        lengths, trees = [len(row.prompt) for row in rows], [row.target.tree for row in rows]
+        vocabulary = self._model.config.vocab_size
+        for run in cut(lengths, trees, vocabulary, packed=self._packed, most=len(rows)):
+            part = rows[run]
             layout = lay_out(
                 [row.prompt for row in part],
                 [row.target.tree for row in part],
@@ -247,10 +247,10 @@ class Training:
             path = self._checkpoints.local(path)
         self._model.load_state_dict(torch.load(path, weights_only=True))
 
-    def _progress(self, loss: float, started: float, first: int) -> Progress:
+    def _progress(self, loss: float, started: float, first: int) -> report.Progress:
         position, total = self.position, self.course.total_steps
         rate = (position.step - first) / max(1e-9, self._hooks.clock() - started)
-        return Progress(
+        return report.Progress(
             done=position.step,
             total=total,
             unit="steps",

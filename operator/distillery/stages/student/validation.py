@@ -11,7 +11,7 @@ import torch
 
 from distillery.api.v1alpha1.student import Loss
 from distillery.modeling.loss import Target, edge_log_probs
-from distillery.modeling.packing import Layout, forward, lay_out, rows_per_pass
+from distillery.modeling.packing import Layout, cut, forward, lay_out
 from distillery.modeling.scoring import LabelScorer
 from distillery.stages.student.examples import Example
 
@@ -56,11 +56,12 @@ class Validator:
         decoding gives the teacher's answer, so nothing has to be generated.
         """
         self._model.eval()
-        total, agreed, start = 0.0, 0, 0
-        while start < len(self._examples):
-            longest = self._examples[min(start + self._batch_size, len(self._examples)) - 1].length
-            batch = self._examples[start : start + min(self._batch_size, rows_per_pass(longest, 0))]
-            start += len(batch)
+        total, agreed = 0.0, 0
+        lengths = [len(example.prompt) for example in self._examples]
+        trees = [example.target.tree for example in self._examples]
+        vocabulary = self._model.config.vocab_size
+        for run in cut(lengths, trees, vocabulary, packed=self._packed, most=self._batch_size):
+            batch = self._examples[run]
             loss, same = self._pass(
                 [example.prompt for example in batch], [example.target for example in batch]
             )

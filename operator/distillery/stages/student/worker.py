@@ -8,7 +8,7 @@ from typing import Any
 import ray
 
 from distillery.errors import DistilleryError
-from distillery.stages.report import Progress
+from distillery.stages import report
 from distillery.stages.student.training import Hooks
 from distillery.stages.student.work import Work, train
 
@@ -25,7 +25,7 @@ class DeskHooks:
         self._reply: Any = None
         self._stop = False
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: report.Progress) -> None:
         """Send progress, unless some was sent a moment ago or is still under way."""
         if self._reply is None and time.monotonic() - self._sent_at >= INTERVAL:
             self._sent_at = time.monotonic()

@@ -52,7 +52,7 @@ def run(context: StageContext) -> StageResult:
         engine.require(engine.estimate([*questions, *evaluation]))
         pilot = _pilot(context, engine, params, rows)
         worth = _worth(engine, params, questions, evaluation)
-        results = _ask(context, engine, questions, set_aside_micro=worth.evaluation.expected_micro)
+        results = _ask(context, engine, questions, worth=worth)
         cost = engine.cost
     check_failures(results, params.max_failed)
     table = completion_rows(results, {row["row_id"]: row["split"] for row in rows})
@@ -107,9 +107,11 @@ def _ask(
     engine: TeacherEngine,
     questions: Sequence[Question],
     *,
-    set_aside_micro: int = 0,
+    worth: Worth | None = None,
     message: str = "",
 ) -> list[Result]:
+    """Ask; once the worth is known, what the evaluation will cost is set aside."""
+
     def on_progress(now: AskProgress) -> None:
         left = now.total - now.done
         context.progress(
@@ -121,12 +123,13 @@ def _ask(
                 rate=round(now.rate, 2),
                 remaining_seconds=round(left / now.rate, 1) if now.rate > 0 else None,
                 spent_micro=now.spent_micro,
+                estimate_micro=worth.expected_micro if worth else None,
             )
         )
 
     return engine.ask(
         questions,
-        set_aside_micro=set_aside_micro,
+        set_aside_micro=worth.evaluation.expected_micro if worth else 0,
         on_progress=on_progress,
         stop_requested=context.stop_requested,
     )

@@ -6,17 +6,19 @@ import asyncio
 import math
 from dataclasses import replace
 
+import answering
 import pytest
-import teacher
 import tickets
 from batching import BATCH, Batcher
 from zero_shot import Judgement
+
+from distillery.rules.refusals import is_refusal
 
 SURE = Judgement(scores=(0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1), likeness=0.7)
 FEATURE = Judgement(scores=(0.2, 0.1, 0.1, 0.1, 0.1, 0.3, 0.1), likeness=0.7)
 UNKNOWN = Judgement(scores=(0.1,) * 7, likeness=0.1)
 BODY = {
-    "model": teacher.MODEL,
+    "model": answering.MODEL,
     "messages": [
         {"role": "system", "content": "Route."},
         {"role": "user", "content": "Where is my invoice?"},
@@ -29,9 +31,9 @@ BODY = {
 
 
 def reply(judgement: Judgement, **changes: object) -> dict:
-    request = teacher.parse_request(BODY | changes)
-    speaker = teacher.Speaker(tickets.CATEGORIES)
-    return teacher.completion(request, *speaker.answer(request, judgement), prompt_tokens=9)
+    request = answering.parse_request(BODY | changes)
+    speaker = answering.Speaker(tickets.CATEGORIES)
+    return answering.completion(request, *speaker.answer(request, judgement), prompt_tokens=9)
 
 
 def test_an_answer_is_the_likeliest_label_with_usage():
@@ -64,10 +66,8 @@ def test_an_answer_is_cut_at_max_tokens():
 
 
 def test_what_resembles_nothing_is_declined_in_words_that_the_refusal_rule_knows():
-    from distillery.rules.refusals import compile_patterns, is_refusal
-
     choice = reply(UNKNOWN)["choices"][0]
-    assert is_refusal(choice["message"]["content"], compile_patterns(()))
+    assert is_refusal(choice["message"]["content"])
     assert choice["finish_reason"] == "stop"
     first = choice["logprobs"]["content"][0]["top_logprobs"]
     assert first[0]["token"] == "I'm"
@@ -90,8 +90,8 @@ def test_above_temperature_zero_answers_are_drawn_by_seed():
 
 
 def test_without_a_seed_the_same_question_is_drawn_anew():
-    request = teacher.parse_request(BODY | {"temperature": 1.0})
-    speaker = teacher.Speaker(tickets.CATEGORIES)
+    request = answering.parse_request(BODY | {"temperature": 1.0})
+    speaker = answering.Speaker(tickets.CATEGORIES)
     toss = replace(SURE, scores=(0.1,) * 7)
     assert len({speaker.answer(request, toss)[0][0] for _ in range(50)}) > 1
 
@@ -111,8 +111,8 @@ def test_without_a_seed_the_same_question_is_drawn_anew():
     ],
 )
 def test_a_request_it_cannot_serve_is_refused_with_the_reason(changes, complaint):
-    with pytest.raises(teacher.BadRequest, match=complaint):
-        teacher.parse_request(BODY | changes)
+    with pytest.raises(answering.BadRequest, match=complaint):
+        answering.parse_request(BODY | changes)
 
 
 class CountingClassifier:
