@@ -8,7 +8,8 @@ import torch
 
 from distillery.api.v1alpha1.student import Base
 from distillery.artifacts.directory import DirectoryStore
-from distillery.errors import SpecError
+from distillery.errors import SpecError, TransientError
+from distillery.modeling import base as base_module
 from distillery.modeling.base import check_base, load_base
 from modeling.small import ARCHITECTURES, LABELS, TEXTS, tiny_chat, tiny_model
 
@@ -131,3 +132,39 @@ def test_a_model_folder_that_lacks_a_file_is_refused(tmp_path: Path, broken: str
 def test_a_base_that_names_nothing_is_refused() -> None:
     with pytest.raises(SpecError, match="exactly one of hub, uri, architecture"):
         check_base(Base(), no_folder, Path())
+
+
+class Hub:
+    """Stands for the hub below transformers' loaders: ids lead to local folders, or nowhere."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path | None) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        for loader in (base_module.AutoConfig, base_module.AutoTokenizer, base_module.AutoModelForCausalLM):
+            monkeypatch.setattr(loader, "from_pretrained", self._redirect(loader.from_pretrained, folder))
+
+    def _redirect(self, load: Any, folder: Path | None) -> Any:
+        def from_pretrained(name: str, revision: str | None = None, **fields: Any) -> Any:
+            self.asked.append((str(name), revision))
+            if folder is None:
+                raise OSError(f"We couldn't connect to the hub to load {name}")
+            return load(str(folder), **fields)
+
+        return from_pretrained
+
+
+def test_a_hub_model_is_asked_for_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved_model(tmp_path / "model")
+    hub = Hub(monkeypatch, tmp_path / "model")
+    base = Base(hub="small/model", revision="abc123")
+    facts = check_base(base, no_folder, tmp_path, LABELS)
+    assert facts.model_type == "llama"
+    load_base(base, (), LABELS, 1, no_folder, tmp_path)
+    assert set(hub.asked) == {("small/model", "abc123")}
+
+
+def test_a_hub_that_is_not_reached_is_asked_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Hub(monkeypatch, None)
+    with pytest.raises(TransientError, match="the hub could not be reached"):
+        check_base(Base(hub="small/model"), no_folder, tmp_path)

@@ -258,6 +258,21 @@ def test_a_perfect_student_differs_nowhere() -> None:
     assert "Nowhere: on every test row the student gave the teacher’s answer." in render_report(by_teacher())
 
 
+def test_an_answer_of_no_form_is_a_disagreement_and_an_unanswered_row_is_none() -> None:
+    rows = [make_row(0), make_row(1)]
+    answers = [said(None), TeacherAnswer("failed", reason="TimedOut")]
+    students = [StudentAnswer("login", "login", 0.9, True)] * 2
+    found = disagreements(score_rows(rows, answers, students, "equal"), "equal")
+    assert [(case.row_id, case.kind, case.teacher) for case in found.first] == [("r00000", "student", "hmm")]
+
+
+def test_a_student_better_than_its_teacher_keeps_nothing_it_reaches_more() -> None:
+    overall = {"value": 1.02}
+    assert wording.headline({"basis": "reference", "overall": overall}).startswith(
+        "The student reaches 102.0"
+    )
+
+
 def test_many_labels_are_shown_as_a_list_of_mistakes() -> None:
     labels = [f"label {number}" for number in range(40)]
     pairs = [{"truth": labels[n], "answer": labels[n + 1], "rows": n + 1} for n in range(30)]

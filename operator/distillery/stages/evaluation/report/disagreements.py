@@ -57,8 +57,15 @@ class Disagreements:
 
 
 def disagreements(rows: Sequence[ScoredRow], kind: RowScore) -> Disagreements:
-    """Return rows on which the two differ: first where only the teacher is right, surest errors first."""
-    parted = [row for row in rows if row.agreement is not None and row.agreement < 1]
+    """Return rows on which the two differ: first where only the teacher is right, surest errors first.
+
+    A teacher's answer that is none of the task's format differs from every student's.
+    """
+    parted = [
+        row
+        for row in rows
+        if row.teacher.status == "answered" and (row.agreement is None or row.agreement < 1)
+    ]
     order = list(TITLES)
     ranked = sorted(
         parted,

@@ -85,7 +85,8 @@ def headline(metrics: Document) -> str:
     if value is None:
         return "Nothing could be compared"
     if metrics["basis"] == "reference":
-        return f"The student keeps {percent(value)} of the teacher’s quality"
+        verb = "keeps" if value <= 1 else "reaches"
+        return f"The student {verb} {percent(value)} of the teacher’s quality"
     return f"The student gives the teacher’s answer to {percent(value)} of requests"
 
 
@@ -112,6 +113,8 @@ def _outcome(verdict: str, gates: Sequence[Mapping[str, Any]]) -> str:
         return f"Not enough evidence yet: {names['undecided']}."
     if [gate["name"] for gate in gates] == ["teacherFailures"]:
         return "No gate on quality was set, so this is a measurement rather than a proof."
+    if any(gate["result"] == "undecided" for gate in gates):
+        return "Every gate that can hold it back is met; there is a warning."
     return "Every gate is met."
 
 
