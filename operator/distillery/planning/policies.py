@@ -67,6 +67,14 @@ def _failure_of(attempt: Attempt) -> Failure | None:
             return attempt.report.failure or LOST
 
 
+def finish_for(failure: Failure, message: str) -> Finish:
+    """Return the end to which a failure leads when it is not retried."""
+    ending: Ending = (
+        "invalid" if failure.reason == "InvalidInput" else ENDINGS.get(failure.failure_class, "failed")
+    )
+    return Finish(ending, failure.reason, message)
+
+
 Check = Callable[[Situation], Decision | None]
 
 
@@ -105,11 +113,8 @@ def attempt_is_live(situation: Situation) -> Decision | None:
 def failure_is_final(situation: Situation) -> Decision | None:
     """A user error, the budget or the pilot stopped the stage: another try would end the same way."""
     for attempt, failure in situation.failures:
-        ending = ENDINGS.get(failure.failure_class)
-        if ending is not None:
-            if failure.reason == "InvalidInput":
-                ending = "invalid"
-            return Finish(ending, failure.reason, f"{attempt.stage}: {failure.message}")
+        if failure.failure_class in ENDINGS:
+            return finish_for(failure, f"{attempt.stage}: {failure.message}")
     return None
 
 

@@ -14,15 +14,17 @@ from distillery.api.v1alpha1.status import Status
 from distillery.artifacts.artifact import Artifact, find_manifest
 from distillery.artifacts.opening import open_location, open_store, source_opener
 from distillery.artifacts.store import ObjectStore
+from distillery.errors import SpecError, StageFailed, TransientError
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Ending, Finish, Submit, Wait
 from distillery.planning.observed import Attempt, Observed
 from distillery.planning.plan import Plan, build_plan
+from distillery.planning.policies import finish_for
 from distillery.planning.status import status_of
 from distillery.querying.ledger import read_ledger
 from distillery.runner.secrets import LocalSecrets
 from distillery.runner.workdir import Workdir, read_status, write_atomically
-from distillery.stages.execution import Workplace, execute, recipes_of
+from distillery.stages.execution import Workplace, classify, execute, recipes_of
 from distillery.stages.pinning import pin
 from distillery.stages.report import Outcome, Report
 from distillery.stages.reuse import walk
@@ -87,8 +89,12 @@ class LocalRun:
         return observed, decide(self.plan, observed, self._now())
 
     def run(self) -> Finished:
-        """Run to the end, or until `stop` is set. Never raises for a failed stage: the ending says so."""
-        observed, decision = self.look()
+        """Run to the end, or until `stop` is set. Never raises for what goes wrong on the way: the ending says so."""
+        try:
+            observed, decision = self.look()
+        except (SpecError, StageFailed, TransientError) as error:
+            failure = classify(error)
+            observed, decision = self._observe(), finish_for(failure, str(error))
         while True:
             self._publish(observed, decision, None)
             match decision:
