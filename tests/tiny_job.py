@@ -261,6 +261,8 @@ class Finished:
 
     bench: Bench
     first: Ran
+    seconds: float
+    """How long the first run took."""
 
     def copy(self, folder: Path) -> Bench:
         """Return a copy of the bench that can be changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,4 +16,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
     bill = folder / "bill.jsonl"
     with teacher_process(bill, *NONSENSE) as url:
         bench = make_bench(folder / "bench", url, bill)
-        yield Finished(bench, bench.run())
+        began = time.monotonic()
+        first = bench.run()
+        yield Finished(bench, first, time.monotonic() - began)
