@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart"
-sys.path.insert(0, str(EXAMPLE))
+sys.path.append(str(EXAMPLE))
