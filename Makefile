@@ -19,12 +19,14 @@ install: $(READY) ## Create .venv with everything (fetches uv through pip; needs
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "$(PYTHON) is older than 3.11: run make PYTHON=python3.12 or newer"; exit 1; }
-	@echo "==> creating $(VENV) and installing the dependencies of worker, operator, tests and quickstart"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
-	  || { echo "python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }
-	@$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'uv>=0.9'
-	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements/dev.txt
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@started=$$SECONDS; \
+	echo "==> creating $(VENV) and installing the dependencies of worker, operator, tests and quickstart"; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { echo "python's venv module is missing: install it (Debian: apt install python3-venv)"; exit 1; }; \
+	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet 'uv>=0.9'; \
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements/dev.txt; \
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps --editable .; \
+	echo "==> installed in $$((SECONDS - started)) s"
 	@touch $@
 
 quickstart: $(READY) ## Distil a ticket router end to end on this machine (no key, no GPU, about 3 minutes)
