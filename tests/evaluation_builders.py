@@ -125,7 +125,7 @@ def measure_all(params: EvaluationParams, rows: Sequence[ScoredRow]) -> Quality:
     """Measure as the driver does."""
     gates = params.evaluation.gates
     judging = Judging(
-        basis=choose_basis(gates.retention.basis if gates.retention else None, rows),
+        basis=choose_basis(gates, params.task.output.format, rows),
         confidence=gates.retention.confidence if gates.retention else 0.95,
         floor=gates.slices.min_retention if gates.slices else None,
     )

@@ -144,3 +144,18 @@ def test_a_teacher_that_bills_more_than_it_may_is_noticed(store):
         assert engine.cost.spent_micro == bill_micro(teacher.bill, FREE_PROMPT)
     assert len(warnings) == 1
     assert "billed more" in warnings[0]
+
+
+def test_what_was_set_aside_for_an_evaluation_pays_for_its_last_call_too(store):
+    labelling, evaluation = make_questions(60), make_questions(60, start=60)
+    with FakeTeacher() as teacher:
+        settings = make_settings(teacher.url)
+        with make_engine(settings, store) as engine:
+            engine.ask(labelling)
+            estimate, spent = engine.estimate(evaluation), engine.object_spent_micro
+        left = Decimal(spent + estimate.expected_micro + estimate.largest_micro).scaleb(-6)
+        tight = settings.model_copy(update={"max_cost": left})
+        with make_engine(tight, store, stage="evaluation") as engine:
+            engine.ask(evaluation)
+            assert engine.cost.calls == len(evaluation)
+            assert engine.object_spent_micro == -(-bill_micro(teacher.bill) // 1)

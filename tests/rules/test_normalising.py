@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.api.v1alpha1.distillation_job import Output
-from distillery.rules.json_answers import schema_problem
 from distillery.rules.normalising import equal, normalise
 
 TICKETS = ["billing", "Feature request", "bug"]
@@ -113,24 +112,6 @@ EQUALS: dict[str, tuple[str | None, str | None, Output, bool]] = {
 def test_equality(case: str) -> None:
     a, b, output, want = EQUALS[case]
     assert equal(a, b, output) is want
-
-
-SCHEMAS: dict[str, tuple[dict[str, Any], str | None]] = {
-    "a sound schema": ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}}, None),
-    "an unknown type": ({"type": "text"}, "type: 'text' is not valid under any of the given schemas"),
-    "a broken pattern": ({"pattern": "("}, "pattern: '(' is not a 'regex'"),
-    "a missing definition": ({"items": {"$ref": "#/$defs/a"}}, "$ref '#/$defs/a' points nowhere"),
-    "a schema on the network": (
-        {"$ref": "https://example.com/s"},
-        "$ref 'https://example.com/s' points nowhere",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", SCHEMAS)
-def test_a_broken_schema_is_explained(case: str) -> None:
-    schema, want = SCHEMAS[case]
-    assert schema_problem(schema) == want
 
 
 def test_a_schema_that_refers_to_itself_for_ever_accepts_nothing() -> None:

@@ -28,6 +28,10 @@ def test_a_job_ends_with_a_verdict_a_release_and_a_report(finished: Finished) ->
     assert (finished.bench.workdir / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_a_finished_job_leaves_no_checkpoints(finished: Finished) -> None:
+    assert list(finished.bench.store.list("checkpoints/")) == []
+
+
 def test_status_yaml_is_the_status_of_the_object(finished: Finished) -> None:
     text = (finished.bench.workdir / "status.yaml").read_bytes()
     assert load_yaml(text, "status.yaml") == finished.first.status

@@ -96,7 +96,7 @@ def gate(name: str, state: State, *, blocks: bool = True) -> GateResult:
             "no rows",
             make_estimate(None, rows=0),
             "undecided",
-            "retention is not defined, no test row could be scored",
+            "retention is not defined, no test row has both a reference and an answer of the teacher",
         ),
         (
             "a teacher without a right answer",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +12,7 @@ import typer
 
 from distillery import __version__
 from distillery.cli.exit_codes import ExitCode
+from distillery.cli.silence import silence
 from distillery.errors import DistilleryError, SpecError
 from distillery.stages.stage import STAGE_NAMES
 
@@ -136,7 +139,9 @@ def prune(
     workdir: WorkdirOption = None,
     set_: SetOption = None,
     secret: SecretOption = None,
-    older_than: Annotated[float, typer.Option(help="Age in days from which leftovers go.")] = 7.0,
+    older_than: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="Age in days from which leftovers go.")
+    ] = 7.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
 ) -> None:
     """Remove what interrupted runs left in the store and no artifact refers to."""
@@ -155,6 +160,8 @@ def _opened(
 
 def main() -> None:
     """Run the command line; errors that are ours become one message each and an exit status."""
+    if sys.stdout is None:  # started with standard output closed
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
     try:
         app()
     except SpecError as error:
@@ -165,6 +172,12 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(ExitCode.FAILED)
     except BrokenPipeError:
+        silence()
+        sys.exit(ExitCode.FAILED)
+    except OSError as error:
+        silence()
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)

@@ -7,18 +7,24 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from distillery.api.v1alpha1.status import Status
 from distillery.cli.exit_codes import OF_ENDING, ExitCode
 from distillery.cli.invocation import Invocation
+from distillery.cli.silence import silence
 from distillery.cli.views import View, view_for
 from distillery.errors import Problem, SpecError
 from distillery.runner.local import LocalRun
 from distillery.runner.secrets import HidingFilter, LocalSecrets
 from distillery.runner.workdir import Workdir
+from distillery.stages.report import Report
 from distillery.stages.stage import STAGE_NAMES, StageName
+
+SHOW_CURSOR = b"\x1b[?25h"
+"""The live view hides it; an end at once leaves no time to stop the view."""
 
 
 def run_job(invocation: Invocation, until: str | None) -> ExitCode:
@@ -27,7 +33,15 @@ def run_job(invocation: Invocation, until: str | None) -> ExitCode:
     workdir = Workdir(invocation.folder)
     with workdir.locked(), _logging(workdir.folder / "logs" / "run.log", invocation.secrets):
         view = view_for(invocation.output, invocation.folder, sys.stdout)
-        run = LocalRun(invocation.job, workdir, invocation.secrets, view.update, until=last)
+
+        def watch(status: Status, report: Report | None) -> None:
+            try:
+                view.update(status, report)
+            except BrokenPipeError:  # as in `| head -1`: end like an interrupted run, not like a failed stage
+                silence()
+                run.stop = True
+
+        run = LocalRun(invocation.job, workdir, invocation.secrets, watch, until=last)
         with view, _signals(run, view):
             finished = run.run()
             _close_ray()
@@ -51,9 +65,12 @@ def _signals(run: LocalRun, view: View) -> Iterator[None]:
 
     def handle(signum: int, frame: FrameType | None) -> None:
         if run.stop:
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), SHOW_CURSOR)
             os._exit(ExitCode.INTERRUPTED)
         run.stop = True
-        view.note("stopping at the next safe point; once more to end at once (nothing paid is lost)")
+        with suppress(RuntimeError, BrokenPipeError):  # the signal may have come in the middle of a print
+            view.stopping("stopping at the next safe point; once more to end at once (nothing paid is lost)")
 
     before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
     try:

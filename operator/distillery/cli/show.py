@@ -48,9 +48,8 @@ def show_plan(invocation: Invocation) -> None:
     from distillery.planning.frontier import frontier_of
     from distillery.runner.local import LocalRun
 
-    run = LocalRun(
-        invocation.job, Workdir(invocation.folder), invocation.secrets, lambda status, report: None
-    )
+    workdir = Workdir(invocation.folder, create=False)
+    run = LocalRun(invocation.job, workdir, invocation.secrets, lambda status, report: None)
     observed, _ = run.look()
     frontier = frontier_of(run.plan, observed)
     done = {outcome.stage: outcome for outcome in frontier.done}

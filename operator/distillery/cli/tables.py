@@ -36,7 +36,8 @@ def stage_line(stage: StageStatus, cost: CostStatus) -> str:
     line = f"{SYMBOLS[stage.state]} {stage.name:<10} {stage.state.lower():<9}"
     if stage.state == "Succeeded":
         return f"{line} {'reused, ' if stage.reused else ''}{facts(stage.summary)}".rstrip(" ,")
-    return f"{line} {progress_text(stage)}{_spent(stage, cost)}".rstrip()
+    parts = [part for part in (progress_text(stage), _spent(stage, cost)) if part]
+    return f"{line} {', '.join(parts)}".rstrip()
 
 
 def progress_text(stage: StageStatus) -> str:
@@ -95,7 +96,8 @@ def final_table(status: Status, message: str, code: ExitCode, folder: Path) -> s
     evaluation = status.evaluation
     if evaluation is not None:
         if evaluation.retention is not None:
-            lines.append(f"retention   {_interval(evaluation.retention, evaluation.interval)}")
+            name = "agreement" if evaluation.basis == "teacher" else "retention"
+            lines.append(f"{name:<11} {_interval(evaluation.retention, evaluation.interval)}")
         lines += [gate_line(gate) for gate in evaluation.gates]
         if evaluation.report:
             lines.append(f"report      {folder}/report.html" if (folder / "report.html").exists() else "")
@@ -130,7 +132,7 @@ def _interval(value: float, interval: list[float] | None) -> str:
 def _spent(stage: StageStatus, cost: CostStatus) -> str:
     if stage.name not in ("teacher", "evaluation") or not cost.spent:
         return ""
-    return f", spent {amount(cost.spent, cost.currency)}"
+    return f"spent {amount(cost.spent, cost.currency)}"
 
 
 def _unknown(cost: CostStatus) -> str:

@@ -7,12 +7,15 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from distillery.api.v1alpha1.status import StageStatus, Status
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.tables import clock, final_table, stage_line, status_table
 from distillery.stages.report import Report
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 PLAIN_INTERVAL = 10.0
 
@@ -32,6 +35,10 @@ class View(Protocol):
 
     def note(self, text: str) -> None:
         """Show one line of text."""
+        ...
+
+    def stopping(self, text: str) -> None:
+        """Show that the run has been asked to stop. Called from a signal handler."""
         ...
 
     def finish(self, status: Status, message: str, code: ExitCode) -> None:
@@ -73,6 +80,10 @@ class PlainView:
         """Print one line with the time since the start."""
         print(f"{clock(time.monotonic() - self._began)}  {text}", file=self._out, flush=True)
 
+    def stopping(self, text: str) -> None:
+        """Print it like a note."""
+        self.note(text)
+
     def finish(self, status: Status, message: str, code: ExitCode) -> None:
         """Print the closing summary."""
         print(final_table(status, message, code, self._folder), file=self._out, flush=True)
@@ -98,7 +109,11 @@ class LiveView(PlainView):
         from rich.live import Live
 
         self._console = Console(file=out)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._status: Status | None = None
+        self._footer = ""
+        self._live = Live(
+            get_renderable=self._table, console=self._console, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -110,16 +125,28 @@ class LiveView(PlainView):
         self._live.stop()
 
     def update(self, status: Status, report: Report | None) -> None:
-        """Redraw."""
+        """Note the status; the table is drawn four times a second, so that its clock runs on."""
         for warning in report.warnings if report else []:
             if warning not in self._warned:
                 self._warned.add(warning)
                 self.note(f"warning: {warning}")
-        self._live.update(status_table(status, time.monotonic() - self._began))
+        self._status = status
 
     def note(self, text: str) -> None:
         """Print one line above the table."""
         self._console.print(text, markup=False, highlight=False)
+
+    def stopping(self, text: str) -> None:
+        """Put it under the table: printing would tear a table that is just being drawn."""
+        self._footer = text
+
+    def _table(self) -> RenderableType:
+        if self._status is None:
+            return ""
+        table = status_table(self._status, time.monotonic() - self._began)
+        if self._footer:
+            table.caption = f"{table.caption}\n{self._footer}"
+        return table
 
 
 class JsonView:
@@ -143,6 +170,10 @@ class JsonView:
     def note(self, text: str) -> None:
         """Write a note."""
         self._write({"type": "note", "message": text})
+
+    def stopping(self, text: str) -> None:
+        """Write it like a note."""
+        self.note(text)
 
     def finish(self, status: Status, message: str, code: ExitCode) -> None:
         """Write the closing event."""

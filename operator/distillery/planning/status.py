@@ -82,6 +82,8 @@ def _phase(decision: Decision) -> Phase:
     match decision:
         case Finish():
             return PHASES[decision.ending]
+        case Wait(reason=Reason.INTERRUPTED.value):
+            return "Suspended"
         case Submit() | Wait() | Cancel():
             return "Running"
         case _:

@@ -37,7 +37,7 @@ from distillery.querying.keys import key_base, question_key, teacher_digest
 from distillery.querying.ledger import read_ledger
 from distillery.querying.ledger_log import LedgerLog
 from distillery.querying.pacing import Pacer
-from distillery.querying.pricing import Prices, amount_picos, from_micro, prompt_token_bound
+from distillery.querying.pricing import Prices, amount_picos, from_micro, prompt_token_bound, to_micro
 from distillery.querying.requests import RequestBuilder
 from distillery.querying.round import Round
 from distillery.querying.schedule import Job
@@ -162,6 +162,12 @@ class TeacherEngine:
     def typical(self) -> Typical:
         """Tokens of a usual call, learnt from the answers of this engine; a guess before the first."""
         return Typical.learn(self._settings, self._seen)
+
+    @property
+    def object_spent_micro(self) -> int:
+        """What all attempts of the object have spent so far, calls with a lost outcome at their most."""
+        self._open_books()
+        return to_micro(self._desk.books.budget.spent)
 
     @property
     def cost(self) -> Cost:

@@ -30,6 +30,8 @@ class Estimate:
     expected_micro: int = 0
     upper_micro: int = 0
     """No bill is above this, as long as every call succeeds at once."""
+    largest_micro: int = 0
+    """The most that a single one of these calls can cost: with less than this left, it is not sent."""
     prompt_tokens: int = 0
     """Expected."""
     completion_tokens: int = 0
@@ -87,13 +89,14 @@ def estimate_cost(
     """
     typical = typical or Typical.guess(settings)
     prices, longest = Prices.of(settings.pricing), settings.parameters.max_tokens
-    count = least = expected = most = 0
+    count = least = expected = most = largest = 0
     for question in questions:
         size = prompt_bytes(question)
         count += 1
         least += int(size * LEAST_TOKENS_PER_BYTE)
         expected += math.ceil(size * typical.per_byte + typical.overhead)
-        most += prompt_token_bound(question.messages, settings.response_schema)
+        bound = prompt_token_bound(question.messages, settings.response_schema)
+        most, largest = most + bound, max(largest, bound)
     completion = math.ceil(count * typical.completion)
     return Estimate(
         questions=count + cached,
@@ -101,6 +104,7 @@ def estimate_cost(
         lower_micro=to_micro(least * min(prices.prompt, prices.cached)),
         expected_micro=to_micro(prices.bound(expected, completion)),
         upper_micro=to_micro(prices.bound(most, count * longest)),
+        largest_micro=to_micro(prices.bound(largest, longest if count else 0)),
         prompt_tokens=expected,
         completion_tokens=completion,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -49,26 +48,11 @@ def canonical(value: Any) -> str:
 
 
 def matches(value: Any, schema: dict[str, Any]) -> bool:
-    """Return whether `value` is valid under `schema`, a schema without `schema_problem`."""
+    """Return whether `value` is valid under `schema`, a schema without `api.schemas.schema_problem`."""
     try:
         return bool(_validator(json.dumps(schema, sort_keys=True)).is_valid(value))
     except RecursionError:
         return False
-
-
-def schema_problem(schema: dict[str, Any]) -> str | None:
-    """Return what is wrong with a task's schema, in one line, or None."""
-    from jsonschema.exceptions import SchemaError
-    from jsonschema.validators import Draft202012Validator, validator_for
-
-    try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        where = "/".join(str(part) for part in error.absolute_path)
-        return f"{where}: {error.message}" if where else str(error.message)
-    return next(
-        (f"$ref {ref!r} points nowhere" for ref in _references(schema) if _dangles(ref, schema)), None
-    )
 
 
 @lru_cache(maxsize=64)
@@ -83,31 +67,6 @@ def _validator(schema_text: str) -> Validator:
     schema = json.loads(schema_text)
     validator: Validator = validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
     return validator
-
-
-def _references(schema: Any) -> Iterator[str]:
-    """Yield every `$ref` in a schema."""
-    if isinstance(schema, dict):
-        if isinstance(schema.get("$ref"), str):
-            yield schema["$ref"]
-        schema = list(schema.values())
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _references(part)
-
-
-def _dangles(reference: str, schema: dict[str, Any]) -> bool:
-    """Return whether a reference leads out of the schema, or to a place in it that does not exist."""
-    from referencing import Registry, Resource
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
-
-    root = Resource.from_contents(schema, default_specification=DRAFT202012)
-    try:
-        Registry().resolver_with_root(root).lookup(reference)
-    except Unresolvable:
-        return True
-    return False
 
 
 def _number(text: str) -> int | float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from distillery.api.dumping import dump_yaml
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.status import Status
 from distillery.artifacts.artifact import Artifact, find_manifest
@@ -31,6 +32,9 @@ from distillery.stages.reuse import walk
 from distillery.stages.stage import StageName
 
 Watch = Callable[[Status, Report | None], None]
+
+RESUME = "the same command resumes"
+INTERRUPTED = Wait(Reason.INTERRUPTED.value, f"interrupted; {RESUME}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,11 @@ class LocalRun:
                     raise AssertionError("a local run has no attempt of another process")
                 case _:
                     assert_never(decision)
-            if self.stop:
-                return Finished("interrupted", self._status, "interrupted; the same command resumes")
             observed = self._observe()
             decision = decide(self.plan, observed, self._now())
+            if self.stop and not isinstance(decision, Finish):
+                self._publish(observed, INTERRUPTED, None)
+                return Finished("interrupted", self._status, RESUME)
 
     def _attempt(self, decision: Submit) -> None:
         run = decision.run

@@ -40,10 +40,17 @@ class Record(WireModel):
 
 
 class Workdir:
-    """A folder that belongs to one job. Raises: SpecError if it cannot be used."""
+    """A folder that belongs to one job. Raises: SpecError if it cannot be used.
 
-    def __init__(self, folder: Path) -> None:
+    With `create` false it is only looked at: nothing is written, and before its first run its `uid` is one that
+    nobody has.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
         self.folder = folder
+        if not create:
+            self.uid = self._known_uid() or _new_uid()
+            return
         try:
             for part in ("reports", "logs", "scratch", "cache"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
@@ -54,10 +61,15 @@ class Workdir:
             ) from None
 
     def _uid(self) -> str:
-        path = self.folder / "id"
-        if not path.exists():
-            write_atomically(path, uuid.uuid4().hex.encode())
-        return path.read_text().strip()
+        if self._known_uid() is None:
+            write_atomically(self.folder / "id", _new_uid().encode())
+        return (self.folder / "id").read_text().strip()
+
+    def _known_uid(self) -> str | None:
+        try:
+            return (self.folder / "id").read_text().strip() or None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -102,7 +114,7 @@ class Workdir:
     def _record(self) -> Record:
         try:
             return Record.model_validate_json((self.folder / "record.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Record()
         except ValidationError:
             problem = Problem(
@@ -127,6 +139,10 @@ class Workdir:
         write_atomically(self.folder / name, json.dumps(model.to_wire(), indent=1).encode())
 
 
+def _new_uid() -> str:
+    return uuid.uuid4().hex
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file so that a reader sees the old or the new content, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -135,8 +151,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def read_status(folder: Path) -> Status | None:
-    """Return the status that a run left in its workdir, or None."""
+    """Return the status that a run left in its workdir, or None. Raises: SpecError if the file is damaged."""
     path = folder / "status.yaml"
     if not path.exists():
         return None
-    return Status.model_validate(load_yaml(path.read_bytes(), str(path)))
+    try:
+        return Status.model_validate(load_yaml(path.read_bytes(), str(path)))
+    except (SpecError, ValidationError):
+        problem = Problem(str(path), "is damaged", "delete it: the next run writes it anew")
+        raise SpecError(problem) from None

@@ -67,6 +67,8 @@ def retention_gate(estimate: Estimate, minimum: float, confidence: float, basis:
     result = partial(GateResult, "retention", threshold=minimum)
     if estimate.value is None or estimate.lower is None or estimate.upper is None:
         why = "no test row could be scored"
+        if basis == "reference":
+            why = "no test row has both a reference and an answer of the teacher"
         if estimate.rows:
             why = "the teacher got no test row right: check the references and the prompt"
         return result("undecided", None, message=f"{name} is not defined, {why}")

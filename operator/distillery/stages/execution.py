@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from distillery import __version__
+from distillery.artifacts import layout
 from distillery.artifacts.artifact import Artifact, ArtifactWriter, find_manifest
 from distillery.artifacts.manifest import Manifest, ManifestFile
 from distillery.artifacts.store import ObjectStore
@@ -139,7 +140,18 @@ def _run_driver(
         warn=reporter.warn,
     )
     result = load_driver(stage)(context)
-    return writer.commit(_manifest_builder(context, result))
+    manifest = writer.commit(_manifest_builder(context, result))
+    try:
+        _drop_checkpoints(workplace.store, run.stage, identity)
+    except (TransientError, StageFailed) as error:
+        reporter.warn(f"the checkpoints of {run.stage} could not be removed ({error}); `prune` will")
+    return manifest
+
+
+def _drop_checkpoints(store: ObjectStore, stage: str, identity: str) -> None:
+    """Remove what only an unfinished stage needs."""
+    for stat in list(store.list(layout.checkpoints(stage, identity))):
+        store.delete(stat.key)
 
 
 def _open_inputs(run: StageRun, workplace: Workplace) -> dict[str, Artifact]:

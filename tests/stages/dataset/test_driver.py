@@ -17,6 +17,8 @@ from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.manifest import logical_digest
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import SpecError, StageFailed, StageStopped
+from distillery.modeling import base
+from distillery.modeling.base import BaseFacts
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.dataset.driver import run
 from distillery.stages.dataset.preflight import too_long
@@ -295,3 +297,17 @@ def test_the_share_of_inputs_too_long_for_the_base_is_told() -> None:
     )
     facts: list[Any] = [Facts(Words(), 10), Facts(Words(), 100), Facts(Words(), None), Facts(None, 10)]
     assert [too_long(fact, "be kind", rows) for fact in facts] == [want, None, None, None]
+
+
+def test_the_students_own_length_limit_counts_if_it_is_lower_than_the_bases(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Letters:
+        def prompts(self, conversations: list[list[dict[str, str]]]) -> list[list[int]]:
+            return [[0] * len(messages[-1]["content"]) for messages in conversations]
+
+    facts: Any = BaseFacts("llama", 1000, 5000, Letters())  # type: ignore[arg-type]
+    monkeypatch.setattr(base, "check_base", lambda *_: facts)
+    student = {"base": {"hub": "organisation/model", "revision": "1"}, "maxLength": 8}
+    bench.run(bench.params(student=student))
+    assert "100.0% of the inputs have 8 or more tokens" in bench.warnings[0]

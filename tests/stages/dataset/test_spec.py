@@ -56,6 +56,8 @@ SAME: list[tuple[tuple[str | int, ...], object]] = [
     (("teacher", "pricing"), {"promptPerMillion": "1", "completionPerMillion": "2"}),
     (("student", "base", "architecture", "model_type"), "gpt2"),
     (("student", "loss"), {"hard": 1, "soft": 0}),
+    (("student", "maxLength"), 64),
+    (("evaluation",), {"gates": {"retention": {"min": 0.9, "basis": "teacher"}}}),
     (("budget",), {"maxCost": None}),
 ]
 OTHER: list[tuple[tuple[str | int, ...], object]] = [

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from distillery.api.v1alpha1.status import GateStatus
-from distillery.artifacts.tables import PREDICTIONS
+from distillery.artifacts.manifest import digest, logical_digest
+from distillery.artifacts.tables import PREDICTIONS, rows_digest
 from distillery.errors import StageFailed, StageStopped
 from distillery.stages import asking
 from distillery.stages.evaluation import driver
@@ -246,3 +247,23 @@ def test_a_real_student_is_loaded_asked_and_timed(
     assert attempt.document("metrics.json")["calibration"]["rows"] == 40
     assert {row["student_answer"] for row in attempt.predictions} <= {"billing", "login", "refund"}
     assert attempt.document("latency.json")["student"]["rows"] == 40
+
+
+def test_progress_tells_what_was_spent_also_while_the_student_answers(
+    tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    world = World(tmp_path)
+    attempt = world.run(make_params(teacher.url))
+    spent = [progress.spent_micro for progress in world.progress]
+    assert spent == sorted(spent)
+    assert spent[0] == 0 < spent[-1] == attempt.result.cost.spent_micro
+    assert {p.spent_micro for p in world.progress if "student" in p.message} == {spent[-1]}
+
+
+def test_the_digest_is_that_of_the_table_as_stored(tmp_path: Path, teacher: FakeTeacher) -> None:
+    attempt = World(tmp_path).run(make_params(teacher.url))
+    stored = {
+        "predictions": rows_digest(attempt.predictions, PREDICTIONS),
+        "metrics": digest(attempt.document("metrics.json")),
+    }
+    assert attempt.result.output_digest == logical_digest(stored)

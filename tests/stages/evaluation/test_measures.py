@@ -31,9 +31,18 @@ def scored(count: int = 100, wrong: int = 10, **fields: object) -> list[ScoredRo
 
 def test_the_basis_is_as_wanted_else_what_the_rows_allow() -> None:
     with_reference, without = scored(2), [_without_reference(row) for row in scored(2)]
-    assert choose_basis("teacher", with_reference) == "teacher"
-    assert choose_basis(None, with_reference) == "reference"
-    assert choose_basis(None, without) == "teacher"
+    agreement = Gates.model_validate({"retention": {"basis": "teacher"}})
+    assert choose_basis(agreement, "label", with_reference) == "teacher"
+    assert choose_basis(Gates(), "label", with_reference) == "reference"
+    assert choose_basis(Gates(), "label", [*without, with_reference[0]]) == "reference"
+    assert choose_basis(Gates(), "label", without) == "teacher"
+
+
+@pytest.mark.parametrize("gates", [{"retention": {}}, {"slices": {"minRetention": 0.9}}])
+def test_text_is_never_gated_on_its_likeness_to_the_teachers(gates: dict[str, object]) -> None:
+    without = [_without_reference(row) for row in scored(2)]
+    assert choose_basis(Gates.model_validate(gates), "text", without) == "reference"
+    assert choose_basis(Gates(), "text", without) == "teacher"
 
 
 def _without_reference(row: ScoredRow) -> ScoredRow:
@@ -219,6 +228,16 @@ def test_without_prices_there_is_no_cost_and_free_answers_pay_back_at_once(price
     document = cost_document(settings, [said("login")], [Usage(60, 0, 2)], 1000)
     assert document["breakEvenRequests"] is None
     assert (document["teacherPerThousand"] is None) == (prices is None)
+
+
+def test_a_teacher_that_does_not_tell_its_tokens_is_not_free() -> None:
+    settings = make_params().teacher
+    silent = said("login", prompt_tokens=0, completion_tokens=0)
+    document = cost_document(settings, [silent], [Usage()], 1000)
+    names = ("tokensPerRequest", "teacherPerThousand", "bill", "monthly")
+    assert [document[name] for name in names] == [None] * 4
+    told = said("login", prompt_tokens=100, completion_tokens=10)
+    assert cost_document(settings, [silent, told], [Usage()], None)["teacherPerThousand"] == "0.350000"
 
 
 def test_paid_but_failed_completions_are_on_the_bill() -> None:

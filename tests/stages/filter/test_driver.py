@@ -11,8 +11,17 @@ import pytest
 
 from distillery.artifacts.artifact import Artifact, ArtifactWriter
 from distillery.artifacts.directory import DirectoryStore
-from distillery.artifacts.manifest import Manifest
-from distillery.artifacts.tables import COMPLETIONS, INPUTS, KEPT, REJECTED, Row, read_table, write_table
+from distillery.artifacts.manifest import Manifest, logical_digest
+from distillery.artifacts.tables import (
+    COMPLETIONS,
+    INPUTS,
+    KEPT,
+    REJECTED,
+    Row,
+    read_table,
+    rows_digest,
+    write_table,
+)
 from distillery.errors import StageFailed, StageStopped
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.filter.driver import run
@@ -241,6 +250,18 @@ def test_extra_samples_are_compared_where_consistency_is_wanted(world: World) ->
         ("c", "format", "not one of the labels"),
         ("e", "teacher", "TimedOut"),
     ]
+
+
+def test_the_digest_is_that_of_the_tables_as_stored(world: World) -> None:
+    completions = [
+        {**row, "logprobs": logprobs("billing", billing=0.7, login=0.3)} if row["row_id"] == "a" else row
+        for row in COMPLETIONS_ROWS
+    ]
+    context = world.context(INPUTS_ROWS, completions)
+    result = run(context)
+    kept, rejected, _, _ = outputs(context)
+    stored = {"kept": rows_digest(kept, KEPT), "rejected": rows_digest(rejected, REJECTED)}
+    assert result.output_digest == logical_digest(stored)
 
 
 def digest_after(world: World, change: Callable[[], None] = lambda: None, **params: Any) -> str:

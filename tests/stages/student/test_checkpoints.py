@@ -141,9 +141,3 @@ def test_a_stored_file_that_is_damaged_says_how_to_start_again(place: Place) -> 
     damaged = StoredFile(key=stored.key, size=stored.size, sha256="0" * 64)
     with pytest.raises(StageFailed, match=r"delete checkpoints/student/.* and run again"):
         place.reader().local(damaged)
-
-
-def test_discarding_removes_everything(place: Place) -> None:
-    place.writer.save(1, {"state.pt": place.file("one")})
-    place.reader().discard()
-    assert place.names() == []

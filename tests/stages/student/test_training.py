@@ -18,7 +18,7 @@ from distillery.stages.student import training
 from distillery.stages.student.checkpoints import Checkpoints
 from distillery.stages.student.result import output_digest
 from distillery.stages.student.training import Training
-from distillery.stages.student.work import Work, threads_for, train
+from distillery.stages.student.work import Work, train
 from stages.student.conftest import LABELS, KilledError, Seen, make_row, make_rows, make_work
 
 WorkOf = Callable[..., Work]
@@ -271,8 +271,3 @@ def test_progress_counts_steps_and_estimates_the_rest(work_of: WorkOf) -> None:
     assert told[0].remaining_seconds is not None
     assert told[-1].remaining_seconds == 0
     assert "validation" in told[-1].message
-
-
-def test_small_models_train_on_one_thread() -> None:
-    small, large = torch.nn.Linear(10, 10), torch.nn.Linear(5000, 5000)
-    assert [threads_for(small, 16), threads_for(large, 2), threads_for(large, 16)] == [1, 1, 16]

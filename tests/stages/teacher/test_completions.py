@@ -51,6 +51,14 @@ def test_the_table_holds_every_question(tmp_path):
     assert count_rows(rows) == {"asked": 2, "answered": 1, "failed": 1, "extraSamples": 1, "extraFailed": 0}
 
 
+def test_the_digest_is_that_of_the_table_as_stored(tmp_path):
+    rows = completion_rows([make_answer(0), make_failure(1)], SPLITS)
+    write_table(tmp_path / "completions.parquet", COMPLETIONS, rows)
+    assert completions_digest(read_table(tmp_path / "completions.parquet", COMPLETIONS)) == (
+        completions_digest(rows)
+    )
+
+
 def test_the_digest_ignores_order_and_what_depends_on_the_day():
     results = [make_answer(number) for number in range(20)] + [make_failure(30)]
     digest = completions_digest(completion_rows(results, SPLITS))

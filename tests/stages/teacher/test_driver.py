@@ -13,7 +13,7 @@ from distillery.stages.identity import recipe_of
 from distillery.stages.teacher.spec import TEACHER
 from fake_teacher import FakeTeacher, Fault
 from querying_builders import bill_micro
-from teacher_stage import make_params, make_rows
+from teacher_stage import World, make_params, make_rows
 
 
 def test_train_and_validation_rows_are_asked_and_the_test_split_never(world):
@@ -80,6 +80,19 @@ def test_usage_tells_what_was_paid_and_whether_it_is_worth_it(world):
     assert abs(worth["expectedMicro"] - whole) < whole / 20
     assert 75 <= worth["paybackRequests"] <= 90
     assert worth["paybackMonths"] == worth["paybackRequests"] / 1000
+
+
+def test_after_a_restart_the_estimate_is_still_that_of_the_whole_job(world):
+    cheap = {"max_cost": Decimal("0.004")}
+    with FakeTeacher() as teacher:
+        whole = world.run(make_params(teacher.url)).usage["worth"]["expectedMicro"]
+    world = World(world.folder / "other").with_rows(make_rows())
+    with FakeTeacher() as teacher:
+        with pytest.raises(StageFailed, match="budget"):
+            world.run(make_params(teacher.url, pilot=Pilot(rows=20), teacher=cheap))
+        assert 20 < len(teacher.bill) < 66
+        resumed = world.run(make_params(teacher.url, pilot=Pilot(rows=20))).usage["worth"]["expectedMicro"]
+    assert abs(resumed - whole) < whole / 10
 
 
 def test_the_pilot_comes_first_and_is_not_paid_twice(world):

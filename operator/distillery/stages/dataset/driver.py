@@ -18,6 +18,7 @@ from distillery.stages.dataset.inputs import Inputs, build_inputs
 from distillery.stages.dataset.oversample import check_oversample
 from distillery.stages.dataset.preflight import preflight
 from distillery.stages.dataset.reading import read_files
+from distillery.stages.dataset.references import check_references
 from distillery.stages.dataset.sources import PinnedFile, find_sources, pin_digest
 from distillery.stages.dataset.spec import DatasetParams
 from distillery.stages.dataset.splits import SPLITS
@@ -38,6 +39,9 @@ def run(context: StageContext) -> StageResult:
     check_store(context.store)
     inputs, pinned = read_inputs(context, params)
     check_pinned(context, pinned)
+    thin = check_references(inputs.split("test"), params.judged_on)
+    if thin:
+        context.warn(thin)
     coverage = coverage_of(inputs, params.slices, params.output.labels)
     context.progress(report.Progress(done=len(inputs.rows), message="auditing splits"))
     audit = audit_of(inputs.rows, params.deduplicate.near)

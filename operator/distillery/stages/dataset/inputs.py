@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from distillery.artifacts.tables import rows_digest
+from distillery.artifacts.tables import INPUTS, rows_digest
 from distillery.errors import Problem, SpecError
 from distillery.stages.dataset.deduplicate import drop_near
 from distillery.stages.dataset.oversample import copies_of
@@ -42,7 +42,7 @@ class Inputs:
     @property
     def digest(self) -> str:
         """Digest of the rows."""
-        return rows_digest(self.rows)
+        return rows_digest(self.rows, INPUTS)
 
     def split(self, name: SplitName) -> list[TableRow]:
         """Return the rows of a split."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,9 @@ def check_base(context: StageContext, params: DatasetParams, inputs: Inputs) -> 
     folder = context.scratch / "base"
     folder.mkdir(parents=True, exist_ok=True)
     facts = base.check_base(params.base, open_folder, folder, params.output.labels or ())
-    warning = too_long(facts, params.teacher.system_prompt, inputs.rows)
+    known = [length for length in (facts.max_length, params.max_length) if length is not None]
+    limited = replace(facts, max_length=min(known, default=None))
+    warning = too_long(limited, params.teacher.system_prompt, inputs.rows)
     if warning:
         context.warn(warning)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from distillery.api.base import WireModel
 from distillery.api.v1alpha1.dataset import Deduplicate, Oversample, Slice, SourceFormat, Split
@@ -10,6 +10,8 @@ from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
 from distillery.api.v1alpha1.student import Base, Loss
 from distillery.querying.settings import TeacherSettings
 from distillery.stages.stage import Stage, StageParams
+
+JudgedOn = Literal["references", "references if any", "agreement"]
 
 
 class SourceParams(WireModel):
@@ -24,7 +26,7 @@ class SourceParams(WireModel):
 class DatasetParams(StageParams):
     """Parameters of the dataset stage. Whatever only the preflight uses is operational."""
 
-    operational: ClassVar[frozenset[str]] = frozenset({"teacher", "base", "loss"})
+    operational: ClassVar[frozenset[str]] = frozenset({"teacher", "base", "loss", "max_length", "judged_on"})
 
     sources: list[SourceParams]
     input: str | None = None
@@ -44,6 +46,10 @@ class DatasetParams(StageParams):
     teacher: TeacherSettings
     base: Base
     loss: Loss = Loss()
+    max_length: int | None = None
+    """The student's, in tokens, where the spec sets it below what the base takes."""
+    judged_on: JudgedOn = "agreement"
+    """What the gates on quality compare with, so that missing references are noticed before labels are bought."""
 
     @classmethod
     def from_spec(cls, spec: DistillationJobSpec) -> DatasetParams:
@@ -66,12 +72,25 @@ class DatasetParams(StageParams):
             teacher=TeacherSettings.from_spec(spec),
             base=spec.student.base,
             loss=spec.student.loss,
+            max_length=spec.student.max_length,
+            judged_on=judged_on(spec),
         )
 
     def recipe_part(self) -> dict[str, object]:
         """Return what changes the inputs table: of a source, only its address and format."""
         sources = [{"uri": source.uri, "format": source.format} for source in self.sources]
         return {**super().recipe_part(), "sources": sources}
+
+
+def judged_on(spec: DistillationJobSpec) -> JudgedOn:
+    """Return what the evaluation's gates on quality will compare with."""
+    gates = spec.evaluation.gates
+    if gates.retention is None and gates.slices is None:
+        return "agreement"
+    wanted = gates.retention.basis if gates.retention is not None else None
+    if wanted == "reference" or (wanted is None and spec.task.output.format == "text"):
+        return "references"
+    return "references if any" if wanted is None else "agreement"
 
 
 DATASET = Stage(

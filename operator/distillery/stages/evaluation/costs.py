@@ -28,12 +28,14 @@ def cost_document(
     """Return the document; amounts are decimal strings in the job's currency.
 
     Args:
-        settings: prices and currency; without prices only tokens are reported.
+        settings: prices and currency; without prices only tokens are reported, without tokens nothing.
         first_pass: production's answers to the test rows: what a request costs.
         bought: tokens of every answer that this student needed, whether paid by this job or found in the cache.
         monthly_requests: production traffic, for savings.
     """
-    usages = [_usage(answer) for answer in first_pass if answer.status == "answered"]
+    answered = [_usage(answer) for answer in first_pass if answer.status == "answered"]
+    # A teacher that does not tell its tokens is not free.
+    usages = [usage for usage in answered if usage.prompt or usage.completion]
     document: dict[str, Any] = {
         "version": COST_VERSION,
         "currency": settings.currency,

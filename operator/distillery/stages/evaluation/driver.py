@@ -18,6 +18,7 @@ from distillery.artifacts.tables import (
     write_table,
 )
 from distillery.modeling.student_model import StudentModel
+from distillery.modeling.threads import available_cores, threads_for
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.evaluation.card import model_card
 from distillery.stages.evaluation.costs import cost_document, usage_of_answers, usages_of
@@ -42,8 +43,6 @@ from distillery.stages.evaluation.timing import latency_document
 
 # Logprobs are by far the largest column, and nothing here reads them.
 _BOUGHT = COMPLETIONS.remove(COMPLETIONS.get_field_index("logprobs"))
-ONE_THREAD_BELOW = 20_000_000
-"""With fewer weights a second thread waits more than it works."""
 
 
 def run(context: StageContext) -> StageResult:
@@ -55,13 +54,14 @@ def run(context: StageContext) -> StageResult:
     inputs = read_table(context.inputs["dataset"].local("inputs.parquet"), INPUTS)
     rows = read_test_rows(inputs, params.task.system_prompt, params.task.output)
     training = json.loads(context.inputs["student"].read("training.json"))
-    threads = 1 if training["model"]["parameters"] < ONE_THREAD_BELOW else None
+    threads = threads_for(training["model"]["parameters"], available_cores())
     model = StudentModel.load(context.inputs["student"].folder("model/"), threads)
     said = interview(context, params, model, rows)
     kind = row_score_of(params.task.output, params.evaluation.metrics)
     scored = score_rows(rows, said.teacher, said.student, kind)
     quality = _measure(params, scored)
-    noise = noise_of([scored[i] for i in said.noise], said.again, kind, quality.confidence)
+    seed, confidence = params.evaluation.seed, quality.confidence
+    noise = noise_of([scored[i] for i in said.noise], said.again, kind, confidence, seed)
     task = (params.task.output, params.evaluation.metrics, kind)
     metrics = metrics_document(scored, quality, noise, said.log_probs, task)
     evidence = _gather(context, params, (scored, quality, metrics), said)
@@ -73,7 +73,9 @@ def run(context: StageContext) -> StageResult:
     context.check_stop()
     version = _release(context, evidence, documents)
     return StageResult(
-        output_digest=logical_digest({"predictions": rows_digest(predictions), "metrics": digest(metrics)}),
+        output_digest=logical_digest(
+            {"predictions": rows_digest(predictions, PREDICTIONS), "metrics": digest(metrics)}
+        ),
         counts=metrics["rows"],
         summary=summarise(evidence, version),
         cost=said.cost,
@@ -84,7 +86,7 @@ def run(context: StageContext) -> StageResult:
 def _measure(params: EvaluationParams, rows: Sequence[ScoredRow]) -> Quality:
     gates = params.evaluation.gates
     judging = Judging(
-        basis=choose_basis(gates.retention.basis if gates.retention else None, rows),
+        basis=choose_basis(gates, params.task.output.format, rows),
         confidence=gates.retention.confidence if gates.retention else DEFAULT_CONFIDENCE,
         floor=gates.slices.min_retention if gates.slices else None,
         seed=params.evaluation.seed,

@@ -43,11 +43,11 @@ def interview(
     pace = Pace(context, 2 * len(rows) + 2 * noise_count)
     with asking.open_engine(context, settings) as engine:
         teacher = Teacher(engine, params.task.output, context.stop_requested)
-        first = teacher.answer(rows, pace.phase("asking the teacher", len(rows)))
+        first = teacher.answer(rows, pace.asking_phase("asking the teacher", len(rows)))
         noise = noise_rows(rows, first, noise_count, params.evaluation.seed)
         repeated = [rows[i] for i in noise]
         again = teacher.answer_again(
-            repeated, pace.phase("asking the teacher again, one by one", noise_count)
+            repeated, pace.asking_phase("asking the teacher again, one by one", noise_count)
         )
         cost = engine.cost
     student = Student(model, params.task.output, settings.parameters.max_tokens)

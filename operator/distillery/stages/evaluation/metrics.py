@@ -82,7 +82,11 @@ def count_rows(rows: Sequence[ScoredRow]) -> dict[str, int]:
 
 
 def noise_of(
-    rows: Sequence[ScoredRow], again: Sequence[TeacherAnswer], kind: RowScore, confidence: float
+    rows: Sequence[ScoredRow],
+    again: Sequence[TeacherAnswer],
+    kind: RowScore,
+    confidence: float,
+    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Return how far the teacher agrees with its own first answers to the same rows; None without any.
 
@@ -96,7 +100,7 @@ def noise_of(
     if not pairs:
         return None
     scores = PairedScores.of([score for _, score in pairs], None, [row.row.group for row, _ in pairs])
-    return describe(estimate(scores, confidence=confidence).estimates[0])
+    return describe(estimate(scores, confidence=confidence, seed=seed).estimates[0])
 
 
 def _compared(rows: Sequence[ScoredRow]) -> list[ScoredRow]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from distillery.api.v1alpha1.evaluation import Gates
 from distillery.scoring.gates import SliceResult, can_be_tested, slice_results
 from distillery.scoring.multiple import HolmBound, holm_bounds
 from distillery.scoring.retention import Estimate, PairedScores, Resampled, estimate
@@ -44,10 +45,16 @@ class Judging:
     seed: int = 0
 
 
-def choose_basis(wanted: Basis | None, rows: Sequence[ScoredRow]) -> Basis:
-    """Return the basis: as wanted, else reference if test rows have one."""
-    if wanted is not None:
-        return wanted
+def choose_basis(gates: Gates, format: str, rows: Sequence[ScoredRow]) -> Basis:
+    """Return the basis: as the gate wants it, else reference if test rows have one.
+
+    Text is gated on references only: without any the gates stay undecided, for being like the teacher's text is
+    no quality.
+    """
+    if gates.retention is not None and gates.retention.basis is not None:
+        return gates.retention.basis
+    if format == "text" and (gates.retention is not None or gates.slices is not None):
+        return "reference"
     return "reference" if any(row.row.reference is not None for row in rows) else "teacher"
 
 

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from distillery.api.v1alpha1.distillation_job import Output
-from distillery.querying.answers import Answer, AskProgress, Question, Result, Usage
+from distillery.querying.answers import Answer, Question, Result, Usage
 from distillery.querying.engine import TeacherEngine
 from distillery.rules.normalising import normalise
-from distillery.stages.evaluation.pace import OnDone
+from distillery.stages.evaluation.pace import OnAsked
 from distillery.stages.evaluation.rows import TeacherAnswer, TestRow
 
 NOISE_SAMPLE = 1
@@ -24,26 +24,23 @@ class Teacher:
         self._output = output
         self._stop_requested = stop_requested
 
-    def answer(self, rows: Sequence[TestRow], on_done: OnDone) -> list[TeacherAnswer]:
-        """Return production's answers to all rows. `on_done` hears how many rows are through.
+    def answer(self, rows: Sequence[TestRow], on_asked: OnAsked) -> list[TeacherAnswer]:
+        """Return production's answers to all rows. `on_asked` hears how far it is and what was spent.
 
         Raises: what the engine raises: StageFailed, StageStopped.
         """
-        return self._ask([Question(row.row_id, row.conversation) for row in rows], None, on_done)
+        return self._ask([Question(row.row_id, row.conversation) for row in rows], None, on_asked)
 
-    def answer_again(self, rows: Sequence[TestRow], on_done: OnDone) -> list[TeacherAnswer]:
+    def answer_again(self, rows: Sequence[TestRow], on_asked: OnAsked) -> list[TeacherAnswer]:
         """Return second answers, asked one at a time: their time is that of a call, not of a queue."""
         questions = [Question(row.row_id, row.conversation, NOISE_SAMPLE) for row in rows]
-        return self._ask(questions, 1, on_done)
+        return self._ask(questions, 1, on_asked)
 
     def _ask(
-        self, questions: Sequence[Question], concurrency: int | None, on_done: OnDone
+        self, questions: Sequence[Question], concurrency: int | None, on_asked: OnAsked
     ) -> list[TeacherAnswer]:
-        def heard(progress: AskProgress) -> None:
-            on_done(progress.done)
-
         results = self._engine.ask(
-            questions, concurrency=concurrency, on_progress=heard, stop_requested=self._stop_requested
+            questions, concurrency=concurrency, on_progress=on_asked, stop_requested=self._stop_requested
         )
         return [read_answer(result, self._output) for result in results]
 

@@ -58,7 +58,8 @@ def run(context: StageContext) -> StageResult:
     write_table(context.output.path("rejected.parquet"), REJECTED, rejected)
     context.output.write("review.jsonl", _json_lines(review_sample(decisions, params.review.sample)))
     context.output.write("counts.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
-    return _result(document, logical_digest({"kept": rows_digest(kept), "rejected": rows_digest(rejected)}))
+    digests = {"kept": rows_digest(kept, KEPT), "rejected": rows_digest(rejected, REJECTED)}
+    return _result(document, logical_digest(digests))
 
 
 def _decide(context: StageContext, candidates: Sequence[Candidate], params: FilterParams) -> list[Decision]:

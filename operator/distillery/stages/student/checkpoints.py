@@ -105,11 +105,6 @@ class Checkpoints:
             raise StageFailed("CheckpointCorrupt", f"{problem}: {repair}")
         return fetched[""]
 
-    def discard(self) -> None:
-        """Remove all checkpoints; for use once the artifact is committed."""
-        for found in sorted(self._store.list(self._prefix), key=lambda found: not found.key.endswith(MARKER)):
-            self._store.delete(found.key)
-
     def _markers(self) -> Iterator[tuple[str, Marker]]:
         """Yield readable markers, the best to resume from first."""
         markers = []

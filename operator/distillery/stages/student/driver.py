@@ -11,6 +11,7 @@ import ray
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
 from distillery.modeling.base import check_base
+from distillery.modeling.threads import SMALL_MODEL
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.student.checkpoints import Checkpoint, Checkpoints
 from distillery.stages.student.fitting import fit_in_process, fit_in_worker
@@ -18,7 +19,7 @@ from distillery.stages.student.result import SUMMARY, counts_of, output_digest, 
 from distillery.stages.student.spec import StudentParams
 from distillery.stages.student.work import Work
 
-IN_PROCESS_PARAMETERS = 20_000_000
+IN_PROCESS_PARAMETERS = SMALL_MODEL
 """A new student below this size is trained in the driver's process unless Ray is running already: starting Ray and
 Ray Train's own actors takes a dozen processes and often longer than the training."""
 

@@ -80,7 +80,7 @@ def output_digest(folder: Path) -> str:
     config = json.loads((model / "config.json").read_text())
     config.pop("transformers_version", None)
     parts[f"{MODEL}/config.json"] = digest(config)
-    parts[LOG] = rows_digest(read_table(folder / LOG, TRAINING_LOG))
+    parts[LOG] = rows_digest(read_table(folder / LOG, TRAINING_LOG), TRAINING_LOG)
     return logical_digest(parts)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,15 +15,12 @@ from distillery.artifacts.manifest import Manifest
 from distillery.artifacts.store import ObjectStore
 from distillery.artifacts.tables import KEPT, read_table
 from distillery.modeling.base import Student, load_base
+from distillery.modeling.threads import available_cores, threads_for
 from distillery.stages.student.checkpoints import Checkpoints
 from distillery.stages.student.examples import ExampleMaker, require_rows, texts_of
 from distillery.stages.student.result import write_result
 from distillery.stages.student.spec import StudentParams
 from distillery.stages.student.training import Hooks, Material, Training
-
-FEW_CORES = 2
-SMALL_MODEL = 20_000_000
-"""Below this many weights a second thread waits more than it works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,8 @@ def train(work: Work, hooks: Hooks, warn: Callable[[str], None]) -> None:
     kept = Artifact(work.store, work.kept, work.scratch / "inputs")
     rows = read_table(kept.local("kept.parquet"), KEPT)
     student = _limited(_base(work, rows), section.max_length)
-    torch.set_num_threads(threads_for(student.model, available_cores()))
+    parameters = sum(parameter.numel() for parameter in student.model.parameters())
+    torch.set_num_threads(threads_for(parameters, available_cores()))
     maker = ExampleMaker(student.chat, work.params.system_prompt, output, section.loss, student.max_length)
     training_rows, validation_rows = maker.make(rows, "train"), maker.make(rows, "validation")
     require_rows(training_rows, section.loss.soft)
@@ -71,19 +68,6 @@ def train(work: Work, hooks: Hooks, warn: Callable[[str], None]) -> None:
         path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()
     }
     checkpoints.save(training.position.step, files, finished=True)
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def threads_for(model: torch.nn.Module, cores: int) -> int:
-    """Return how many threads torch should use: one for a small model or few cores, where more only spin."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return 1 if cores <= FEW_CORES or parameters < SMALL_MODEL else cores
 
 
 def _base(work: Work, rows: list[dict[str, Any]]) -> Student:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distillery.artifacts.tables import rows_digest
+from distillery.artifacts.tables import COMPLETIONS, rows_digest
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Result, Unanswered
 from distillery.scoring.intervals import wilson
@@ -39,9 +39,10 @@ def completion_rows(results: Iterable[Result], splits: Mapping[str, str]) -> lis
 
 def completions_digest(rows: Iterable[Row]) -> str:
     """Return the digest of the rows' logical content; of failed rows only that they failed."""
-    return rows_digest(
+    logical = (
         {name: row[name] for name in (LOGICAL if row["status"] == "answered" else NAMES)} for row in rows
     )
+    return rows_digest(logical, COMPLETIONS)
 
 
 def check_failures(results: Sequence[Result], max_failed: float, *, certain: bool = False) -> None:

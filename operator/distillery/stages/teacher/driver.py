@@ -94,7 +94,7 @@ def _worth(
     production = [question for question in questions if question.sample_index == 0]
     all_new = estimate_cost(params.teacher, production, typical=engine.typical)
     return Worth(
-        spent=engine.cost,
+        spent_micro=engine.object_spent_micro,
         rest=engine.estimate(questions),
         evaluation=engine.estimate(evaluation),
         micro_per_thousand=all_new.expected_micro * 1000 // max(1, len(production)),
@@ -108,7 +108,7 @@ def _ask(
     questions: Sequence[Question],
     *,
     worth: Worth | None = None,
-    message: str = "",
+    message: str = "labelling",
 ) -> list[Result]:
     """Ask; once the worth is known, what the evaluation will cost is set aside."""
 
@@ -129,7 +129,7 @@ def _ask(
 
     return engine.ask(
         questions,
-        set_aside_micro=worth.evaluation.expected_micro if worth else 0,
+        set_aside_micro=worth.set_aside_micro if worth else 0,
         on_progress=on_progress,
         stop_requested=context.stop_requested,
     )

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from distillery.artifacts.manifest import Cost
 from distillery.querying.estimate import Estimate
 
 
@@ -14,7 +13,8 @@ from distillery.querying.estimate import Estimate
 class Worth:
     """Amounts in micros. A request to the student counts as free of the teacher's price."""
 
-    spent: Cost
+    spent_micro: int
+    """What the object has paid so far, in all attempts."""
     rest: Estimate
     """Questions of this stage that are still to be bought."""
     evaluation: Estimate
@@ -26,8 +26,12 @@ class Worth:
     @property
     def expected_micro(self) -> int:
         """Expected cost of the teacher for the whole job."""
-        spent = self.spent.spent_micro + self.spent.unknown_micro
-        return spent + self.rest.expected_micro + self.evaluation.expected_micro
+        return self.spent_micro + self.rest.expected_micro + self.evaluation.expected_micro
+
+    @property
+    def set_aside_micro(self) -> int:
+        """What labelling must leave for the evaluation: its last call, too, reserves the most that it can cost."""
+        return self.evaluation.expected_micro + self.evaluation.largest_micro
 
     @property
     def payback_requests(self) -> int | None:

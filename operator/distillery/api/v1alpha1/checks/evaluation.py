@@ -44,10 +44,15 @@ def retention_has_no_reference(spec: DistillationJobSpec) -> Iterator[Problem]:
 
 
 def text_has_no_measure(spec: DistillationJobSpec) -> Iterator[Problem]:
-    """Free text without known answers gives no figure that a gate could rely on."""
-    if spec.task.output.format != "text" or has_references(spec):
+    """Free text without known answers gives no figure that a gate could rely on: being alike is no quality."""
+    if spec.task.output.format != "text":
         return
     gates = spec.evaluation.gates
+    if has_references(spec):
+        if gates.retention is not None and gates.retention.basis == "teacher":
+            message = "text cannot be gated on its likeness to the teacher's"
+            yield Problem(f"{GATES}.retention.basis", message, "write basis: reference, or remove this gate")
+        return
     for name, gate in (("retention", gates.retention), ("slices", gates.slices)):
         if gate is not None:
             message = "text without references cannot be gated on retention"
