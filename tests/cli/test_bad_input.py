@@ -193,3 +193,13 @@ def test_a_full_disk_is_explained_and_half_nothing_is_left(teacher: tuple[str, P
         ran = bench.run_here("--until", "teacher")
         check(ran, Case(lambda bench: None, 1, ("store", "full")))
         assert "teacher" not in bench.manifests()
+
+
+def test_a_teacher_that_hangs_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distillery.stages.dataset.preflight.PATIENCE_SECONDS", 0.5)
+    bill = tmp_path / "bill.jsonl"
+    with teacher_process(bill, "--fault", json.dumps({"kind": "hang"})) as url:
+        bench = make_bench(tmp_path / "bench", url, bill)
+        ran = bench.run_here("--until", "teacher")
+        check(ran, Case(lambda bench: None, 1, ("spec.teacher",)))
+        assert float(ran.status["cost"]["unknown"]) > 0  # whether the lost calls are billed, nobody knows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.status import Status
 from distillery.artifacts.artifact import Artifact, find_manifest
 from distillery.artifacts.opening import open_location, open_store, source_opener
-from distillery.artifacts.store import ObjectStore
+from distillery.artifacts.store import MissingObject, ObjectStore
 from distillery.errors import SpecError, StageFailed, TransientError
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Ending, Finish, Submit, Wait
@@ -30,6 +31,8 @@ from distillery.stages.pinning import pin
 from distillery.stages.report import Outcome, Report
 from distillery.stages.reuse import walk
 from distillery.stages.stage import StageName
+
+log = logging.getLogger(__name__)
 
 Watch = Callable[[Status, Report | None], None]
 
@@ -180,10 +183,15 @@ class LocalRun:
     def _export_report(self) -> None:
         """Put a copy of the evaluation's report beside the status, where a person looks first."""
         outcome = next((o for o in self._outcomes.values() if o.stage == "evaluation"), None)
-        manifest = find_manifest(self.store, "evaluation", outcome.identity) if outcome else None
-        if manifest is not None:
-            artifact = Artifact(self.store, manifest, self._workdir.folder / "cache")
-            write_atomically(self._workdir.folder / "report.html", artifact.read("report.html"))
+        if outcome is None:
+            return
+        try:
+            manifest = find_manifest(self.store, "evaluation", outcome.identity)
+            if manifest is not None:
+                artifact = Artifact(self.store, manifest, self._workdir.folder / "cache")
+                write_atomically(self._workdir.folder / "report.html", artifact.read("report.html"))
+        except (MissingObject, StageFailed, TransientError) as error:
+            log.warning("no copy of the report could be made: %s", error)
 
     def _pause(self, decision: Wait) -> None:
         until = decision.until if decision.until is not None else self._now()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MEASURED_ROWS = 5000
 """Prompts whose length in tokens is measured."""
+PATIENCE_SECONDS = 120.0
+"""A teacher that hangs is told apart from a slow one after this long; labelling itself is more patient."""
 TRIED_ROWS = 3
 """A single row may be one that no teacher answers; if three are, it is the teacher or how it is asked."""
 
@@ -84,10 +86,13 @@ def check_teacher(context: StageContext, params: DatasetParams, training: Sequen
 
     Raises: StageFailed: TeacherRefused, NoLogprobs, and what the engine raises.
     """
-    from distillery.stages import asking  # lazy: building inputs needs no HTTP client
+    # Lazy: building inputs needs no HTTP client.
+    from distillery.querying.engine import EngineOptions
+    from distillery.stages import asking
 
     result: Result | None = None
-    with asking.open_engine(context, params.teacher) as engine:
+    options = EngineOptions(timeout_seconds=PATIENCE_SECONDS)
+    with asking.open_engine(context, params.teacher, options) as engine:
         for row in training[:TRIED_ROWS]:
             question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
             [result] = engine.ask([question], stop_requested=context.stop_requested)
