@@ -24,3 +24,9 @@ def test_the_tickets_have_the_columns_and_labels_of_their_manifest() -> None:
     assert {row["category"] for row in rows} == set(spec.task.output.labels or ())
     assert {tuple(row) for row in rows} == {("id", "text", "lang", "category")}
     assert len({row["text"] for row in rows}) == len({row["id"] for row in rows}) == len(rows) == 120
+
+
+def test_the_manifest_in_the_readme_is_valid() -> None:
+    readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
+    manifest = readme.partition("```yaml\n")[2].partition("```")[0]
+    assert load_job(manifest.encode(), file="README.md").metadata.name == "ticket-routing"
