@@ -46,7 +46,19 @@ class View(Protocol):
         ...
 
 
-class PlainView:
+class _AlwaysOpen:
+    """A view with nothing to open or close."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+class PlainView(_AlwaysOpen):
     """One line per change of a stage's state, and every ten seconds its progress."""
 
     def __init__(self, folder: Path, out: TextIO) -> None:
@@ -57,20 +69,9 @@ class PlainView:
         self._last_progress = self._began
         self._warned: set[str] = set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
     def update(self, status: Status, report: Report | None) -> None:
         """Print what has changed since the last line."""
-        for warning in report.warnings if report else []:
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self.note(f"warning: {warning}")
+        self._warn(report)
         for stage in status.stages:
             if stage.state == "Pending" or not self._worth_a_line(stage):
                 continue
@@ -87,6 +88,12 @@ class PlainView:
     def finish(self, status: Status, message: str, code: ExitCode) -> None:
         """Print the closing summary."""
         print(final_table(status, message, code, self._folder), file=self._out, flush=True)
+
+    def _warn(self, report: Report | None) -> None:
+        for warning in report.warnings if report else []:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self.note(f"warning: {warning}")
 
     def _worth_a_line(self, stage: StageStatus) -> bool:
         state = f"{stage.state} {stage.attempt}"
@@ -126,10 +133,7 @@ class LiveView(PlainView):
 
     def update(self, status: Status, report: Report | None) -> None:
         """Note the status; the table is drawn four times a second, so that its clock runs on."""
-        for warning in report.warnings if report else []:
-            if warning not in self._warned:
-                self._warned.add(warning)
-                self.note(f"warning: {warning}")
+        self._warn(report)
         self._status = status
 
     def note(self, text: str) -> None:
@@ -149,19 +153,11 @@ class LiveView(PlainView):
         return table
 
 
-class JsonView:
+class JsonView(_AlwaysOpen):
     """One JSON object per line: `progress` events, `note`s, and at last `finished` with the whole status."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def update(self, status: Status, report: Report | None) -> None:
         """Write a progress event."""

@@ -69,7 +69,6 @@ class LocalRun:
         self._secrets = secrets
         self._watch = watch
         self._now = now
-        self._job = job
         self.store = store_of(job, workdir.folder, secrets)
         self._open_source = source_opener(job.spec.storage, secrets)
         self.plan: Plan = build_plan(job, workdir.uid, self.store.uri, until=until)
