@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from distillery.api.v1alpha1.common import MONEY
+from distillery.api.v1alpha1.common import MONEY, Workers, seconds_of
 from distillery.api.v1alpha1.conditions import (
     MAX_MESSAGE,
     Condition,
@@ -15,9 +15,11 @@ from distillery.api.v1alpha1.conditions import (
     keep_transition_times,
 )
 from distillery.api.v1alpha1.distillation_job import DistillationJob
+from distillery.api.v1alpha1.distillation_profile import DistillationProfile
 from distillery.api.v1alpha1.status import CostStatus, GateStatus, StageStatus, Status
 
 SCHEMAS = {
+    "profile": DistillationProfile.model_json_schema(by_alias=True),
     "job": DistillationJob.model_json_schema(by_alias=True),
     "status": Status.model_json_schema(by_alias=True, mode="serialization"),
 }
@@ -136,6 +138,21 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
 
 def test_a_long_message_is_cut_and_never_an_error() -> None:
     assert len(GateStatus(name="retention", result="failed", message="x" * 5000).message) == MAX_MESSAGE
+
+
+def test_durations_are_read_in_seconds() -> None:
+    assert [seconds_of(text) for text in ("90s", "15m", "1h30m", "2h5s", "0s")] == [90, 900, 5400, 7205, 0]
+
+
+@pytest.mark.parametrize("amount", ["", "-1", "1.", ".5", "1 Gi", "1gi", "1e3", -1, 1.5, True, 10**12])
+def test_what_is_no_quantity_is_refused(amount: object) -> None:
+    with pytest.raises(ValueError, match="quantity"):
+        Workers.model_validate({"resources": {"cpu": amount}})
+
+
+def test_quantities_are_kept_as_text() -> None:
+    workers = Workers.model_validate({"resources": {"nvidia.com/gpu": 1, "cpu": "500m", "memory": "1.5Gi"}})
+    assert workers.resources == {"nvidia.com/gpu": "1", "cpu": "500m", "memory": "1.5Gi"}
 
 
 def test_reasons_and_types_are_camel_case_words_spelt_once() -> None:

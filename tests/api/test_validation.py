@@ -131,8 +131,9 @@ def test_a_faulty_section_does_not_hide_contradictions_elsewhere() -> None:
         "only → name a column such as a conversation's id",
         "job.yaml:20: spec.student.loss.sft: there is no such field → did you mean 'soft'?",
         "job.yaml:20: spec.student.loss: hard and soft are both 0 → write loss: {hard: 1, soft: 0}",
-        "job.yaml:21: spec.surprise: there is no such field → allowed here: storage, task, dataset, teacher, "
-        "filter, student, evaluation, release, budget",
+        "job.yaml:21: spec.surprise: there is no such field → allowed here: profile, suspend, storage, task, "
+        "dataset, teacher, filter, student, evaluation, release, budget, activeDeadlineSeconds, "
+        "ttlSecondsAfterFinished",
         "job.yaml:22: spec.release.name: is required → add it (name of the model family, "
         "`models/<name>/<version>/` in the store)",
         "job.yaml:22: spec.release.nam: there is no such field → did you mean 'name'?",

@@ -40,6 +40,9 @@ def rescue(data: Mapping[str, Any], errors: Iterable[ErrorDetails]) -> tuple[Dis
         section = None
         if name in sections and field.model is not None:
             section = _section(field.model, name, data, doubtful)
+        elif name in sections and not any(path[:2] == ("spec", name) for path in doubtful):
+            built[field.attribute] = sections[name]
+            continue
         if section is not None:
             built[field.attribute] = section
         elif name in sections or field.info.is_required():

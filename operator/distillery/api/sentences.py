@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from distillery.api.fields import allowed_at, field_at, nearest, type_at, walk
 from distillery.api.paths import Path, format_path
 from distillery.api.showing import shown
-from distillery.api.v1alpha1 import common
+from distillery.api.v1alpha1 import common, distillation_profile
 from distillery.errors import Problem
 
 _PATTERNS: Mapping[str, tuple[str, str]] = {
@@ -23,6 +23,12 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     common.HTTP_URL: ("is no address of a server", "write http://host or https://host"),
     common.HUB_ID: ("is no model id of the hub", "write organisation/model; for a folder use base.uri"),
     common.SECRET_KEY: ("is no key of a Secret", "use letters, digits, '-', '_' and '.'"),
+    common.RESOURCE: ("is no name of a resource", "write cpu, memory or one such as nvidia.com/gpu"),
+    common.DURATION: ("is no span of time", "write one such as 90s, 15m or 1h30m"),
+    distillation_profile.IMAGE: ("is no name of an image", "write registry/name:tag, or …@sha256:digest"),
+    distillation_profile.RAY_VERSION: ("is no version of Ray", "write three numbers, for example 2.60.0"),
+    distillation_profile.LABEL_KEY: ("is no key of a label", "write one such as kueue.x-k8s.io/queue-name"),
+    distillation_profile.LABEL_VALUE: ("is no value of a label", "use letters, digits, '-', '_' and '.'"),
     common.CURRENCY: ("is no currency", "write three capital letters, for example USD"),
 }
 _KINDS = {
@@ -143,6 +149,10 @@ def _money(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:
     )
 
 
+def _quantity(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:
+    return f"{shown(error['input'], path)} is no amount of a resource", "write one such as 4, 500m or 16Gi"
+
+
 def _unforeseen(error: ErrorDetails, path: Path, root: type[BaseModel]) -> Words:
     return f"{shown(error['input'], path)} is not allowed: {error['msg']}", "see the field's description"
 
@@ -169,4 +179,5 @@ _DESCRIPTIONS: Mapping[str, Callable[[ErrorDetails, Path, type[BaseModel]], Word
     "string_too_long": _length,
     "string_pattern_mismatch": _pattern,
     "money": _money,
+    "quantity": _quantity,
 }

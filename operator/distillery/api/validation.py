@@ -59,8 +59,8 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
     Raises:
         SpecError: with every problem; paths are field paths.
     """
-    data = _without_nulls(data, DistillationJob)
-    problems = _identity_problems(data)
+    data = without_nulls(data, DistillationJob)
+    problems = identity_problems(data, KIND)
     try:
         job = parse(DistillationJob, data)
     except ValidationError as error:
@@ -68,31 +68,31 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
         problems += [problem_of(entry, DistillationJob) for entry in errors]
         spec, doubtful = rescue(data, errors)
         problems += _check(spec, doubtful)
-        raise SpecError(*map(_masked, dict.fromkeys(problems))) from None
+        raise SpecError(*map(masked_problem, dict.fromkeys(problems))) from None
     problems += _check(job.spec, [])
     if problems:
-        raise SpecError(*map(_masked, problems))
+        raise SpecError(*map(masked_problem, problems))
     return job
 
 
-def _without_nulls(value: Any, wanted: Any) -> Any:
+def without_nulls(value: Any, wanted: Any) -> Any:
     """Drop null fields of models; free-form parts stay as they are."""
     if isinstance(value, list):
         inner = core(get_args(wanted)[0]) if get_origin(wanted) is list else None
-        return [_without_nulls(item, inner) for item in value]
+        return [without_nulls(item, inner) for item in value]
     if not isinstance(value, dict) or not (isinstance(wanted, type) and issubclass(wanted, BaseModel)):
         return value
     fields = fields_of(wanted)
     return {
-        key: _without_nulls(item, fields[key].type if key in fields else None)
+        key: without_nulls(item, fields[key].type if key in fields else None)
         for key, item in value.items()
         if item is not None
     }
 
 
-def _identity_problems(data: Mapping[str, Any]) -> list[Problem]:
+def identity_problems(data: Mapping[str, Any], kind: str) -> list[Problem]:
     """What makes the object one of ours has defaults in Python, but is required in a file."""
-    wanted = {"apiVersion": API_VERSION, "kind": KIND}
+    wanted = {"apiVersion": API_VERSION, "kind": kind}
     return [
         Problem(key, "is required", f"add {key}: {value}") for key, value in wanted.items() if key not in data
     ]
@@ -115,7 +115,8 @@ def _placed(problem: Problem, document: Document, changed: Iterable[Path]) -> Pr
     return replace(problem, path=masked(problem.path), place=place)
 
 
-def _masked(problem: Problem) -> Problem:
+def masked_problem(problem: Problem) -> Problem:
+    """Return a problem with everything in its words that looks secret replaced."""
     return replace(problem, message=masked(problem.message), repair=masked(problem.repair))
 
 

@@ -34,6 +34,13 @@ def test_every_parameter_matters_to_the_recipe() -> None:
     assert len(recipes) == 1 + len(changed)
 
 
+def test_workers_do_not_name_a_student_but_reach_its_driver() -> None:
+    workers = {"replicas": 4, "resources": {"nvidia.com/gpu": 1}}
+    params = make_params(workers=workers)
+    assert recipe_of(STUDENT, params) == recipe_of(STUDENT, make_params())
+    assert params.to_wire()["student"]["workers"] == {"replicas": 4, "resources": {"nvidia.com/gpu": "1"}}
+
+
 def test_the_declaration_needs_no_torch() -> None:
     code = (
         f"import sys; sys.path[:0] = {[entry for entry in sys.path if entry]!r}\n"

@@ -22,6 +22,9 @@ HUB_ID: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$"
 SECRET_KEY: Final = r"^[-._a-zA-Z0-9]+$"
 CURRENCY: Final = r"^[A-Z]{3}$"
 MONEY: Final = r"^[0-9]{1,12}(\.[0-9]{1,6})?$"
+RESOURCE: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+QUANTITY: Final = r"^[0-9]{1,12}(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+DURATION: Final = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 
 DnsName = Annotated[str, StringConstraints(pattern=DNS_NAME, min_length=1, max_length=63)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=32768)]
@@ -50,6 +53,45 @@ Money = Annotated[
     PlainSerializer(lambda amount: format(amount, "f"), return_type=str),
 ]
 """An amount in the job's currency, written as a decimal string with at most 12 digits and 6 decimals."""
+
+
+def _read_quantity(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(QUANTITY, value):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12:
+        return str(value)
+    raise PydanticCustomError("quantity", "not a quantity such as 4, 500m or 16Gi")
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_read_quantity),
+    WithJsonSchema(
+        {"type": "string", "pattern": QUANTITY, "maxLength": 32, "x-kubernetes-int-or-string": True}
+    ),
+]
+"""An amount of a resource as Kubernetes writes it; a whole number is read as its text."""
+ResourceName = Annotated[str, StringConstraints(pattern=RESOURCE, min_length=1, max_length=253)]
+Resources = Annotated[dict[ResourceName, Quantity], Field(max_length=16)]
+
+Duration = Annotated[str, StringConstraints(pattern=DURATION, min_length=1, max_length=21)]
+"""A span of time such as `90s`, `15m` or `1h30m`."""
+
+
+def seconds_of(duration: str) -> int:
+    """Return the seconds of a Duration."""
+    factors = {"h": 3600, "m": 60, "s": 1}
+    return sum(int(amount) * factors[unit] for amount, unit in re.findall(r"([0-9]+)([hms])", duration))
+
+
+class Workers(ApiModel):
+    """Pods that share the work of a stage; a local run needs none."""
+
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many."""
+    resources: Resources = {}
+    """What each takes, as requests and limits: `cpu: 4`, `memory: 16Gi`, `nvidia.com/gpu: 1`; what is omitted
+    comes from the profile."""
 
 
 class SecretKey(ApiModel):

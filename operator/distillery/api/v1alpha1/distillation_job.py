@@ -57,10 +57,12 @@ class Release(ApiModel):
 
 
 class Budget(ApiModel):
-    """What the job may spend on the teacher."""
+    """What the job may spend."""
 
     max_cost: Money | None = None
     """Hard limit on reserved + spent; needs teacher.pricing."""
+    max_gpu_hours: Annotated[float, Field(gt=0, le=10**6)] | None = Field(default=None, alias="maxGPUHours")
+    """Hard limit on the hours of all GPUs of all attempts; a local run does not count them."""
     currency: Annotated[str, StringConstraints(pattern=CURRENCY, max_length=3)] = "USD"
     """Currency of every amount."""
 
@@ -68,6 +70,10 @@ class Budget(ApiModel):
 class DistillationJobSpec(ApiModel):
     """The wanted distillation. Each section after `task` is a stage, in this order."""
 
+    profile: DnsName | None = None
+    """DistillationProfile to run under; omitted: the default profile, if there is one. No effect locally."""
+    suspend: bool = False
+    """Hold the job: nothing starts, and what runs saves its state and stops. A local run ignores it."""
     storage: Storage | None = None
     """Where artifacts live; locally omitted: a folder in the workdir."""
     task: Task
@@ -85,7 +91,13 @@ class DistillationJobSpec(ApiModel):
     release: Release | None = None
     """Published on a passing verdict."""
     budget: Budget = Budget()
-    """Limit on the teacher's bill."""
+    """Limits on the teacher's bill and on GPU hours."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    """The job fails when it is not done so many seconds after its first attempt; an edit, a resume or a retry
+    starts the clock anew."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    """So many seconds after the end its Ray jobs are deleted; omitted: they stay. The object, its record and
+    its reports always stay. No effect locally."""
 
 
 class DistillationJob(ApiModel):

@@ -62,6 +62,8 @@ class Review(ApiModel):
 
     sample: Annotated[int, Field(ge=0, le=1000)] = 50
     """Rows in the sample."""
+    required: bool = False
+    """Wait after the filter until a person approves: annotation `distillery.dev/approve-review: <filter identity>`."""
 
 
 class Filter(ApiModel):

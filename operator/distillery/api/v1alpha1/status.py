@@ -88,6 +88,8 @@ class CostStatus(StatusModel):
     """`budget.maxCost`."""
     currency: Word = "USD"
     """`budget.currency`."""
+    gpu_hours: Annotated[float, Field(ge=0)] | None = None
+    """GPU hours of all Ray clusters so far."""
 
 
 class GateStatus(StatusModel):
@@ -133,6 +135,15 @@ class ReleaseStatus(StatusModel):
     """Folder of the model."""
 
 
+class ProfileStatus(StatusModel):
+    """The profile as it was when this generation was first judged."""
+
+    name: Word | None = None
+    """Name of the DistillationProfile; absent: built-in defaults."""
+    digest: Word
+    """Digest of the snapshot."""
+
+
 class Status(StatusModel):
     """What is true of the job now. One writer."""
 
@@ -152,5 +163,7 @@ class Status(StatusModel):
     """The verdict, once there is one."""
     release: ReleaseStatus | None = None
     """The published student, once there is one."""
+    profile: ProfileStatus | None = None
+    """The platform team's settings that apply."""
     handled: Annotated[dict[Word, Word], Field(max_length=16)] = {}
     """Control requests that have been carried out: annotation → its value."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import HUB_ID, FreeForm, Name, Seed, Uri
+from distillery.api.v1alpha1.common import HUB_ID, FreeForm, Name, Seed, Uri, Workers
 
 
 class TrainTokenizer(ApiModel):
@@ -111,3 +111,5 @@ class Student(ApiModel):
     """When to stop."""
     seed: Seed = 17
     """Seed of initial weights and row order."""
+    workers: Workers | None = None
+    """Pods that train together, each on its share of every batch; omitted: the head pod trains."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from distillery.api.base import ApiModel
-from distillery.api.v1alpha1.common import Fraction, Money, Name, SecretKey, Url
+from distillery.api.v1alpha1.common import Fraction, Money, Name, SecretKey, Url, Workers
 
 
 class Endpoint(ApiModel):
@@ -97,3 +97,5 @@ class Teacher(ApiModel):
     """The rows asked first."""
     max_failed: Fraction = 0.02
     """Share of rows that may stay unanswered."""
+    workers: Workers | None = None
+    """Pods that ask at the same time, under one common limit; omitted: the head pod asks."""

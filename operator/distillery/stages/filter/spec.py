@@ -9,7 +9,7 @@ from distillery.stages.stage import Stage, StageParams
 
 
 class FilterParams(StageParams):
-    """Everything here decides what is kept, reported or refused, so all of it is in the recipe.
+    """Everything here decides what is kept, reported or refused, so it is in the recipe, but for the wait for a person.
 
     The student's loss is missing on purpose: soft labels are made wherever the teacher's logprobs allow, and
     the student takes what it needs. Switching between losses does not filter again.
@@ -19,6 +19,11 @@ class FilterParams(StageParams):
     discard: Discard
     review: Review
     output: Output
+
+    def recipe_part(self) -> dict[str, object]:
+        """Return what changes the artifact: whether somebody must look at it does not."""
+        review = self.review.model_dump(mode="json", by_alias=True, exclude={"required"})
+        return {**super().recipe_part(), "review": review}
 
 
 def from_spec(spec: DistillationJobSpec) -> FilterParams:

@@ -8,11 +8,16 @@ from distillery.stages.stage import Stage, StageParams
 
 
 class StudentParams(StageParams):
-    """Everything here changes the student, so all of it is in the recipe."""
+    """Everything here changes the student, so all of it is in the recipe, except how many workers train it."""
 
     student: Student
     system_prompt: str | None = None
     output: Output
+
+    def recipe_part(self) -> dict[str, object]:
+        """Return what changes the student: its section without the workers, the prompt and the output."""
+        section = self.student.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"workers"})
+        return {**super().recipe_part(), "student": section}
 
 
 def from_spec(spec: DistillationJobSpec) -> StudentParams:

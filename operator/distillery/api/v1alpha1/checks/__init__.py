@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from distillery.api.v1alpha1.checks import dataset, evaluation, filter, places, student, task, teacher
+from distillery.api.v1alpha1.checks import (
+    dataset,
+    evaluation,
+    filter,
+    places,
+    student,
+    task,
+    teacher,
+    workers,
+)
 from distillery.api.v1alpha1.checks.check import Check
 
 _OUTPUT = "task.output"
 _LABELS = "task.output.labels"
 _RULES = "filter.rules"
 _GATES = "evaluation.gates"
+_WORKERS = ("teacher.workers", "student.workers")
 
 CHECKS: tuple[Check, ...] = (
     Check(places.files_have_a_server, ("storage", "dataset.sources")),
@@ -64,6 +74,9 @@ CHECKS: tuple[Check, ...] = (
     Check(student.soft_loss_has_no_logprobs, ("student.loss", "teacher.parameters.topLogprobs")),
     Check(student.stopping_has_no_labels, ("student.earlyStopping.metric", "task.output.format")),
     Check(student.student_is_never_evaluated, ("student.epochs", "student.evaluationsPerEpoch")),
+    Check(workers.resources_do_not_exist, _WORKERS),
+    Check(workers.devices_are_divided, _WORKERS),
+    Check(workers.workers_outnumber_rows, ("student.workers", "student.batchSize")),
     Check(evaluation.metrics_do_not_fit, ("evaluation.metrics", "task.output.format")),
     Check(evaluation.retention_has_no_reference, (_GATES, "dataset.reference", "dataset.sources")),
     Check(
