@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FailureClass = Literal["user", "budget", "pilot", "infrastructure"]
+FailureClass = Literal["user", "budget", "pilot", "infrastructure", "preemption"]
 
 
 class DistilleryError(Exception):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from builders import make_outcome, make_plan, make_report
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
+from distillery.planning.failures import MAX_INFRASTRUCTURE_FAILURES
 from distillery.planning.frontier import frontier_of
 from distillery.planning.observed import Attempt, Observed
 from distillery.planning.plan import Plan
-from distillery.planning.policies import MAX_INFRASTRUCTURE_FAILURES
 from distillery.stages.identity import identity_of, stage_identity
 from distillery.stages.report import Failure, Outcome
 

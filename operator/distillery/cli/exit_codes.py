@@ -19,12 +19,14 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-OF_ENDING: dict[Ending | Literal["interrupted"], ExitCode] = {
+OF_ENDING: dict[Ending | Literal["interrupted", "waiting"], ExitCode] = {
     "complete": ExitCode.COMPLETE,
     "gatesFailed": ExitCode.GATES_FAILED,
     "failed": ExitCode.FAILED,
     "invalid": ExitCode.INVALID,
     "budget": ExitCode.STOPPED,
     "pilot": ExitCode.STOPPED,
+    "cancelled": ExitCode.STOPPED,
     "interrupted": ExitCode.INTERRUPTED,
+    "waiting": ExitCode.STOPPED,
 }

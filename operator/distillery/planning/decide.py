@@ -6,7 +6,8 @@ from distillery.planning.decision import Decision
 from distillery.planning.frontier import frontier_of
 from distillery.planning.observed import Observed
 from distillery.planning.plan import Plan
-from distillery.planning.policies import CHECKS, Situation
+from distillery.planning.policies import CHECKS
+from distillery.planning.situation import Situation
 
 
 def decide(plan: Plan, observed: Observed, now: float) -> Decision:
@@ -17,7 +18,7 @@ def decide(plan: Plan, observed: Observed, now: float) -> Decision:
         observed: what is known.
         now: seconds since the epoch.
     """
-    situation = Situation(frontier_of(plan, observed), observed, now)
+    situation = Situation(plan, frontier_of(plan, observed), observed, now)
     for check in CHECKS:
         decision = check(situation)
         if decision is not None:

@@ -8,7 +8,7 @@ from typing import Literal
 from distillery.planning.observed import Attempt
 from distillery.stages.stage import StageRun
 
-Ending = Literal["complete", "gatesFailed", "failed", "budget", "pilot", "invalid"]
+Ending = Literal["complete", "gatesFailed", "failed", "budget", "pilot", "invalid", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from distillery.stages.report import Outcome, Report
+from distillery.planning.control import Control
+from distillery.stages.report import Failure, Outcome, Report
 from distillery.stages.stage import StageName
 
 
@@ -15,6 +16,10 @@ class Attempt:
 
     `live` says that something of it may still be running; `ended_at` is when that stopped being so. Times are in
     seconds since the epoch.
+
+    The rest is known on a cluster only: `created` is false where it was recorded but nothing of it was ever seen;
+    `stop_reason` is why it was told to stop; `failure` is what the cluster showed where the worker could not say it;
+    `trouble` is why its pods do not run; `pending_since` and `heard_at` start the watchdogs' clocks.
     """
 
     stage: StageName
@@ -26,6 +31,22 @@ class Attempt:
     report: Report | None = None
     stop_requested: bool = False
     ended_at: float | None = None
+    generation: int | None = None
+    created: bool = True
+    stop_reason: str = ""
+    failure: Failure | None = None
+    max_cost_micro: int | None = None
+    trouble: str = ""
+    pending_since: float | None = None
+    heard_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a silent or pending attempt is waited for, in seconds; None: for ever, as in a local run."""
+
+    heartbeat: float | None = None
+    pending: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +60,18 @@ class Observed:
     """Pinned source digests by dataset recipe."""
     forgiven_before: float = 0.0
     """Failures of attempts started before this time do not count: someone asked for another try."""
+    generation: int | None = None
+    """Generation of the spec that is judged: failures of attempts of an older one do not count."""
     ledger_micro: int = 0
     """What the object has spent on its teacher, in micro-units."""
     unknown_micro: int = 0
     """Upper bound of what calls cost whose outcome was lost in a crash."""
+    gpu_seconds: float = 0.0
+    """Lifetime of the attempts' Ray clusters times their GPUs."""
+    control: Control = field(default_factory=Control)
+    """What people have asked for beside the spec."""
+    patience: Patience = field(default_factory=Patience)
+    """The watchdogs' limits."""
 
     def attempts_of(self, stage: StageName) -> tuple[Attempt, ...]:
         """Return the attempts of a stage, oldest first."""

@@ -22,6 +22,8 @@ class Plan:
     budget: Budget
     storage_uri: str
     release: str | None
+    review_required: bool = False
+    deadline_seconds: int | None = None
 
     def run(self, stage: StageName) -> StageRun:
         """Return the run of a stage. Raises: KeyError if the plan ends before it."""
@@ -77,4 +79,6 @@ def build_plan(
         budget=job.spec.budget,
         storage_uri=storage_uri.rstrip("/"),
         release=job.spec.release.name if job.spec.release else None,
+        review_required=job.spec.filter.review.required,
+        deadline_seconds=job.spec.active_deadline_seconds,
     )

@@ -3,77 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from distillery.errors import FailureClass
-from distillery.planning.decision import Cancel, Decision, Ending, Finish, Submit, Wait
-from distillery.planning.frontier import Frontier
-from distillery.planning.observed import Attempt, Observed
-from distillery.stages.report import Failure
-
-MAX_INFRASTRUCTURE_FAILURES = 5
-BACKOFF_SECONDS = (0.0, 2.0, 8.0, 30.0, 60.0)
-LOST = Failure(
-    failure_class="infrastructure", reason="AttemptLost", message="the attempt ended without a result"
+from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
+from distillery.planning.failures import (
+    BACKOFF_SECONDS,
+    FINAL,
+    MOST_FAILURES,
+    finish_for,
 )
-MISSING = Failure(
-    failure_class="infrastructure",
-    reason="ResultMissing",
-    message="the attempt reported success, but its artifact is not there",
-)
-ENDINGS: dict[FailureClass, Ending] = {"user": "failed", "budget": "budget", "pilot": "pilot"}
+from distillery.planning.situation import Situation
 
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What every check may look at."""
-
-    frontier: Frontier
-    observed: Observed
-    now: float
-
-    @property
-    def live(self) -> tuple[Attempt, ...]:
-        """Attempts of any stage that may still be running."""
-        return tuple(attempt for attempt in self.observed.attempts if attempt.live)
-
-    @property
-    def failures(self) -> tuple[tuple[Attempt, Failure], ...]:
-        """Ended attempts on what is next that count, with why they failed; a requested stop is no failure."""
-        if self.frontier.run is None:
-            return ()
-        counted = []
-        for attempt in self.observed.attempts_of(self.frontier.run.stage):
-            if attempt.live or not self.frontier.covers(attempt):
-                continue
-            if attempt.started_at < self.observed.forgiven_before:
-                continue
-            failure = _failure_of(attempt)
-            if failure is not None:
-                counted.append((attempt, failure))
-        return tuple(counted)
-
-
-def _failure_of(attempt: Attempt) -> Failure | None:
-    """Say why an ended attempt left no artifact; None for one that stopped because it was asked to."""
-    if attempt.report is None:
-        return LOST
-    match attempt.report.state:
-        case "stopped":
-            return None
-        case "succeeded":
-            return MISSING
-        case "failed" | "running":
-            return attempt.report.failure or LOST
-
-
-def finish_for(failure: Failure, message: str) -> Finish:
-    """Return the end to which a failure leads when it is not retried."""
-    ending: Ending = (
-        "invalid" if failure.reason == "InvalidInput" else ENDINGS.get(failure.failure_class, "failed")
-    )
-    return Finish(ending, failure.reason, message)
-
+TEACHER_STAGES = ("dataset", "teacher", "evaluation")
+"""Stages that may spend money on the teacher."""
 
 Check = Callable[[Situation], Decision | None]
 
@@ -81,12 +22,9 @@ Check = Callable[[Situation], Decision | None]
 def stale_attempt_is_live(situation: Situation) -> Decision | None:
     """Something runs that no longer belongs to the plan: an edit changed its identity, or its stage is committed."""
     for attempt in situation.live:
-        if situation.frontier.covers(attempt):
-            continue
-        if attempt.stop_requested:
-            return Wait("Stopping", f"waiting for {attempt.stage} attempt {attempt.number} to stop")
-        message = f"{attempt.stage} attempt {attempt.number} no longer belongs to the plan"
-        return Cancel(attempt, "Superseded", message)
+        if not situation.frontier.covers(attempt):
+            message = f"{attempt.stage} attempt {attempt.number} no longer belongs to the plan"
+            return situation.stop(attempt, "Superseded", message)
     return None
 
 
@@ -102,30 +40,120 @@ def all_stages_are_committed(situation: Situation) -> Decision | None:
     return Finish("gatesFailed", "GateFailed", f"the evaluation's verdict is {verdict}")
 
 
+def job_is_cancelled(situation: Situation) -> Decision | None:
+    """Somebody cancelled it."""
+    if not situation.observed.control.cancelled:
+        return None
+    message = "cancelled on request; a retry request starts it again"
+    return situation.end(Finish("cancelled", "Cancelled", message))
+
+
+def deadline_has_passed(situation: Situation) -> Decision | None:
+    """`activeDeadlineSeconds` are over since the first attempt of this generation, or the last resume or retry."""
+    deadline = situation.deadline
+    if deadline is None or situation.now < deadline:
+        return None
+    message = f"activeDeadlineSeconds ({situation.plan.deadline_seconds}) have passed"
+    return situation.end(Finish("failed", "DeadlineExceeded", message))
+
+
+def gpu_hours_are_used_up(situation: Situation) -> Decision | None:
+    """`budget.maxGPUHours` are spent."""
+    most = situation.plan.budget.max_gpu_hours
+    used = situation.observed.gpu_seconds / 3600
+    if most is None or used < most:
+        return None
+    message = f"{used:.2f} GPU hours are used, budget.maxGPUHours is {most}: raise it to go on"
+    return situation.end(Finish("budget", "GPUHoursReached", message))
+
+
+def job_is_suspended(situation: Situation) -> Decision | None:
+    """Somebody suspended it: what runs saves its state and stops."""
+    if not situation.observed.control.suspended:
+        return None
+    message = "suspended on request; a resume request goes on from the last checkpoint"
+    for attempt in situation.live:
+        return situation.stop(attempt, "Suspended", message)
+    return Wait("Suspended", message)
+
+
+def budget_was_lowered(situation: Situation) -> Decision | None:
+    """A running stage was started with a higher limit than the spec now has: it starts again with the new one."""
+    limit = situation.max_cost_micro
+    if limit is None:
+        return None
+    for attempt in situation.live:
+        allowed = attempt.max_cost_micro
+        if attempt.stage in TEACHER_STAGES and (allowed is None or allowed > limit):
+            return situation.stop(attempt, "BudgetLowered", "budget.maxCost is now lower than when it began")
+    return None
+
+
+def attempt_is_silent(situation: Situation) -> Decision | None:
+    """The worker has not been heard for too long, or its pods never came up."""
+    patience = situation.observed.patience
+    for attempt in situation.live:
+        if attempt.stop_requested:
+            continue
+        if _is_over(attempt.heard_at, patience.heartbeat, situation.now):
+            message = (
+                f"no heartbeat of {attempt.stage} attempt {attempt.number} for {patience.heartbeat:.0f} s"
+            )
+            return Cancel(attempt, "HeartbeatLost", message)
+        if attempt.report is None and _is_over(attempt.pending_since, patience.pending, situation.now):
+            message = (
+                f"{attempt.stage} attempt {attempt.number} did not start within {patience.pending:.0f} s"
+            )
+            return Cancel(attempt, "PendingTooLong", f"{message}: {attempt.trouble}".removesuffix(": "))
+    return None
+
+
 def attempt_is_live(situation: Situation) -> Decision | None:
     """The next stage is at work: never start a second attempt beside it."""
     if not situation.live:
         return None
     attempt = situation.live[0]
-    return Wait("StageRunning", f"{attempt.stage} attempt {attempt.number} is running")
+    name = f"{attempt.stage} attempt {attempt.number}"
+    if attempt.stop_requested:
+        return Wait("Stopping", f"waiting for {name} to stop")
+    if attempt.report is not None and attempt.report.state != "running":
+        return Wait("CleaningUp", f"waiting for the Ray cluster of {name} to be gone")
+    if attempt.trouble and attempt.report is None:
+        return Wait("WaitingForPods", f"{name}: {attempt.trouble}", situation.deadline)
+    return Wait("StageRunning", f"{name} is running", situation.deadline)
+
+
+def review_is_pending(situation: Situation) -> Decision | None:
+    """`filter.review.required`, and nobody has approved this filter artifact yet."""
+    frontier = situation.frontier
+    if not situation.plan.review_required or frontier.run is None or frontier.run.stage != "student":
+        return None
+    identity = next(outcome.identity for outcome in frontier.done if outcome.stage == "filter")
+    if situation.observed.control.approved == identity:
+        return None
+    message = f"look at review.jsonl of the filter, then set the annotation distillery.dev/approve-review: {identity}"
+    return Wait("ReviewPending", message)
 
 
 def failure_is_final(situation: Situation) -> Decision | None:
     """A user error, the budget or the pilot stopped the stage: another try would end the same way."""
     for attempt, failure in situation.failures:
-        if failure.failure_class in ENDINGS:
+        if failure.failure_class in FINAL:
             return finish_for(failure, f"{attempt.stage}: {failure.message}")
     return None
 
 
-def infrastructure_failed_too_often(situation: Situation) -> Decision | None:
-    """Retrying has not helped."""
-    failures = situation.failures
-    if len(failures) < MAX_INFRASTRUCTURE_FAILURES:
-        return None
-    attempt, failure = failures[-1]
-    message = f"{attempt.stage} failed {len(failures)} times, last: {failure.message}"
-    return Finish("failed", failure.reason, message)
+def stage_failed_too_often(situation: Situation) -> Decision | None:
+    """Retrying has not helped. Preemptions are counted apart, since they are nobody's fault."""
+    for kind, most in MOST_FAILURES.items():
+        found = [
+            (attempt, failure) for attempt, failure in situation.failures if failure.failure_class == kind
+        ]
+        if len(found) >= most:
+            attempt, failure = found[-1]
+            message = f"{attempt.stage} failed {len(found)} times, last: {failure.message}"
+            return Finish("failed", failure.reason, message)
+    return None
 
 
 def attempt_backs_off(situation: Situation) -> Decision | None:
@@ -141,6 +169,16 @@ def attempt_backs_off(situation: Situation) -> Decision | None:
     return Wait("BackingOff", f"retrying {attempt.stage} after {failure.reason}: {failure.message}", until)
 
 
+def attempt_was_not_created(situation: Situation) -> Decision | None:
+    """The last attempt is in the record, but a crash came before its creation: create it now, under its own name."""
+    frontier = situation.frontier
+    assert frontier.run is not None
+    for attempt in situation.observed.attempts_of(frontier.run.stage):
+        if not attempt.created and attempt.ended_at is None and frontier.covers(attempt):
+            return Submit(frontier.submission(), frontier.identity, attempt.number)
+    return None
+
+
 def next_stage_is_ready(situation: Situation) -> Decision | None:
     """Start the next attempt; numbers only grow, over all attempts of the stage."""
     frontier = situation.frontier
@@ -149,12 +187,24 @@ def next_stage_is_ready(situation: Situation) -> Decision | None:
     return Submit(frontier.submission(), frontier.identity, max(numbers, default=0) + 1)
 
 
+def _is_over(since: float | None, limit: float | None, now: float) -> bool:
+    return since is not None and limit is not None and now - since > limit
+
+
 CHECKS: tuple[Check, ...] = (
     stale_attempt_is_live,  # never two attempts
     all_stages_are_committed,
+    job_is_cancelled,
+    deadline_has_passed,
+    gpu_hours_are_used_up,
+    job_is_suspended,
+    budget_was_lowered,
+    attempt_is_silent,
     attempt_is_live,
     failure_is_final,
-    infrastructure_failed_too_often,
+    review_is_pending,
+    stage_failed_too_often,
     attempt_backs_off,
+    attempt_was_not_created,
     next_stage_is_ready,
 )

@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, assert_never
 
-from distillery.api.v1alpha1.conditions import Condition, ConditionType, Reason, keep_transition_times
+from distillery.api.v1alpha1.conditions import (
+    MAX_MESSAGE,
+    Condition,
+    ConditionType,
+    Reason,
+    keep_transition_times,
+)
 from distillery.api.v1alpha1.status import (
     CostStatus,
     EvaluationStatus,
@@ -43,7 +49,18 @@ PHASES: dict[Ending, Phase] = {
     "invalid": "Failed",
     "budget": "Stopped",
     "pilot": "Stopped",
+    "cancelled": "Stopped",
 }
+WAITING: dict[str, Phase] = {
+    Reason.INTERRUPTED.value: "Suspended",
+    Reason.SUSPENDED.value: "Suspended",
+    Reason.REVIEW_PENDING.value: "AwaitingReview",
+}
+SIDE_CONDITIONS: dict[str, ConditionType] = {
+    Reason.SUSPENDED.value: ConditionType.SUSPENDED,
+    Reason.REVIEW_PENDING.value: ConditionType.REVIEW_PENDING,
+}
+"""Conditions that stand beside Reconciling while the job waits for a person."""
 
 
 def status_of(
@@ -64,7 +81,33 @@ def status_of(
         cost=_cost(plan, observed, before),
         evaluation=_evaluation(evaluation, plan),
         release=_release(evaluation, plan),
-        handled=before.handled,
+        profile=before.profile,
+        handled=dict(observed.control.handled) or before.handled,
+    )
+
+
+def status_without_plan(
+    previous: Status, generation: int, reason: Reason, message: str, *, stalled: bool, now: float
+) -> Status:
+    """Return the status of an object that cannot be planned: what was reached before stays visible.
+
+    Args:
+        previous: the status so far.
+        generation: of the object.
+        reason: why.
+        message: what is wrong and how to repair it.
+        stalled: True if only an edit helps, False if the operator tries again by itself.
+        now: seconds since the epoch.
+    """
+    decision = Finish("invalid", reason.value, message) if stalled else Wait(reason.value, message)
+    conditions = _conditions(decision, generation, now)
+    return previous.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": keep_transition_times(previous.conditions, conditions),
+            "phase": "Failed" if stalled else "Pending",
+            "progress": previous.progress.model_copy(update={"message": message[:MAX_MESSAGE]}),
+        }
     )
 
 
@@ -82,9 +125,9 @@ def _phase(decision: Decision) -> Phase:
     match decision:
         case Finish():
             return PHASES[decision.ending]
-        case Wait(reason=Reason.INTERRUPTED.value):
-            return "Suspended"
-        case Submit() | Wait() | Cancel():
+        case Wait():
+            return WAITING.get(decision.reason, "Running")
+        case Submit() | Cancel():
             return "Running"
         case _:
             assert_never(decision)
@@ -115,7 +158,9 @@ def _conditions(decision: Decision, generation: int, now: float) -> list[Conditi
         case _:
             assert_never(decision)
     bad = done and not good
+    side = SIDE_CONDITIONS.get(reason)
     return [
+        *([condition(side, True, reason, message)] if side is not None else []),
         condition(ConditionType.READY, good, reason, message),
         condition(ConditionType.RECONCILING, not done, reason, message),
         condition(ConditionType.STALLED, bad, reason, message),
@@ -229,6 +274,7 @@ def _cost(plan: Plan, observed: Observed, before: Status) -> CostStatus:
         unknown=money(observed.unknown_micro) if observed.unknown_micro else None,
         budget=plan.budget.max_cost,
         currency=plan.budget.currency,
+        gpu_hours=round(observed.gpu_seconds / 3600, 4) if observed.gpu_seconds else None,
     )
 
 

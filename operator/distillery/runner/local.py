@@ -17,11 +17,12 @@ from distillery.artifacts.artifact import Artifact, find_manifest
 from distillery.artifacts.opening import open_location, open_store, source_opener
 from distillery.artifacts.store import MissingObject, ObjectStore
 from distillery.errors import SpecError, StageFailed, TransientError
+from distillery.planning.control import Control, control_of
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Ending, Finish, Submit, Wait
+from distillery.planning.failures import finish_for
 from distillery.planning.observed import Attempt, Observed
 from distillery.planning.plan import Plan, build_plan
-from distillery.planning.policies import finish_for
 from distillery.planning.status import status_of
 from distillery.querying.ledger import read_ledger
 from distillery.runner.secrets import LocalSecrets
@@ -44,7 +45,7 @@ INTERRUPTED = Wait(Reason.INTERRUPTED.value, f"interrupted; {RESUME}")
 class Finished:
     """How a local run ended."""
 
-    ending: Ending | Literal["interrupted"]
+    ending: Ending | Literal["interrupted", "waiting"]
     status: Status
     message: str
 
@@ -79,6 +80,8 @@ class LocalRun:
         self._sources: dict[str, str] = {}
         self._ledger = (0, 0)
         self._live: Attempt | None = None
+        # Whoever runs the command wants it to run: of the control requests only the approval counts here.
+        self._control = Control(approved=control_of(job.metadata.annotations, False, {}).approved)
         self._status = self._previous_status()
 
     def look(self) -> tuple[Observed, Decision]:
@@ -110,6 +113,8 @@ class LocalRun:
                 case Submit():
                     if not self.stop:
                         self._attempt(decision)
+                case Wait(reason=Reason.REVIEW_PENDING.value):
+                    return Finished("waiting", self._status, f"{decision.message}; {RESUME}")
                 case Wait():
                     self._pause(decision)
                 case Cancel():
@@ -172,6 +177,7 @@ class LocalRun:
             forgiven_before=self._began,
             ledger_micro=self._spent(),
             unknown_micro=self._ledger[1],
+            control=self._control,
         )
 
     def _publish(self, observed: Observed, decision: Decision, report: Report | None) -> None:

@@ -1,0 +1,100 @@
+"""What the operator notes and clears away beside its decision: ends of attempts, leftovers, expired objects. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from distillery.planning.children import ClusterView, RayJobView
+from distillery.planning.observing import Facts, gpu_seconds, is_live, shown_failure
+from distillery.planning.record import AttemptRecord
+
+WIND_DOWN_SECONDS = 60.0
+"""KubeRay removes the cluster of an ended job by itself; after so long the operator helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A RayJob to delete, and why. `name` is also that of its assignment."""
+
+    name: str
+    uid: str
+    reason: str
+
+
+def noted(facts: Facts) -> dict[str, AttemptRecord]:
+    """Return the record's entries that must be written anew: what ended, what failed, when GPUs began to count."""
+    changed: dict[str, AttemptRecord] = {}
+    for key, entry in facts.entries.items():
+        if entry.ended_at is not None:
+            continue
+        updates = _updates(entry, facts)
+        if updates:
+            changed[key] = entry.model_copy(update=updates)
+    return changed
+
+
+def _updates(entry: AttemptRecord, facts: Facts) -> dict[str, object]:
+    updates: dict[str, object] = {}
+    children, report = facts.of(entry.key), facts.reports.get(entry.key)
+    clusters = [child.created_at for child in children if isinstance(child, ClusterView)]
+    if entry.gpus and entry.cluster_at is None and clusters:
+        updates["cluster_at"] = min(clusters)
+    failure = shown_failure(entry, facts)
+    if failure is not None and failure != entry.failure and (report is None or report.result is None):
+        updates["failure"] = failure
+    begun = bool(children) or report is not None or entry.control == "stop"
+    if begun and not clusters and not is_live(entry, facts):
+        known = entry.model_copy(update=updates)
+        updates |= {"ended_at": facts.now, "gpu_seconds": gpu_seconds(known, facts.now)}
+    return updates
+
+
+def removals(facts: Facts, window: float) -> tuple[list[Removal], float | None]:
+    """Return the RayJobs that must go, and when to look again (seconds since the epoch).
+
+    Args:
+        facts: what is known.
+        window: seconds that a worker has for its last checkpoint after a stop.
+    """
+    gone: list[Removal] = []
+    looks: list[float] = []
+    for job in (child for child in facts.children if isinstance(child, RayJobView) and not child.terminating):
+        entry = facts.entries.get(job.key)
+        if entry is None:
+            gone.append(Removal(job.name, job.uid, "the record does not know it"))
+            continue
+        due, reason = _due(entry, job, facts, window)
+        if due is None:
+            continue
+        if due <= facts.now:
+            gone.append(Removal(job.name, job.uid, reason))
+        else:
+            looks.append(due)
+    return gone, min(looks, default=None)
+
+
+def _due(entry: AttemptRecord, job: RayJobView, facts: Facts, window: float) -> tuple[float | None, str]:
+    """Return when a RayJob must go, or None."""
+    report = facts.reports.get(entry.key)
+    if entry.control == "stop" and entry.ended_at is None:
+        stopped = report is None or report.state != "running"
+        asked = entry.control_at or entry.started_at
+        return (facts.now if stopped else asked + window), "it was asked to stop"
+    if job.deployment_status == "ValidationFailed":
+        return facts.now, "KubeRay refuses it"
+    if report is not None and report.state != "running" and not job.ended:
+        return facts.heard.get(entry.key, facts.now) + WIND_DOWN_SECONDS, "it did not end by itself"
+    return None, ""
+
+
+def expired(facts: Facts, finished_at: float, ttl: int | None) -> tuple[list[Removal], float | None]:
+    """Return what `ttlSecondsAfterFinished` removes from a finished job, and when to look again."""
+    jobs: Iterable[RayJobView] = (
+        child for child in facts.children if isinstance(child, RayJobView) and not child.terminating
+    )
+    found = [Removal(job.name, job.uid, "ttlSecondsAfterFinished are over") for job in jobs]
+    if ttl is None or not found:
+        return [], None
+    due = finished_at + ttl
+    return (found, None) if due <= facts.now else ([], due)

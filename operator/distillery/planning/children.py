@@ -1,0 +1,76 @@
+"""What the cluster shows of a job's attempts: projections of RayJobs, RayClusters and pods. Pure.
+
+Times are in seconds since the epoch. `job_uid` and `key` (`<stage>.<attempt>`) come from our labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RayJobView:
+    """A RayJob. `digest` is our annotation that says what it was rendered from."""
+
+    namespace: str
+    name: str
+    uid: str
+    job_uid: str
+    key: str
+    created_at: float
+    job_status: str = ""
+    """Of Ray: PENDING RUNNING STOPPED SUCCEEDED FAILED, or nothing."""
+    deployment_status: str = ""
+    """Of KubeRay: Initializing Running Complete Failed ValidationFailed Suspended …, or nothing."""
+    reason: str = ""
+    message: str = ""
+    suspended: bool = False
+    """`spec.suspend`, which belongs to a queue such as Kueue."""
+    terminating: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Say whether KubeRay is done with it."""
+        return self.deployment_status in ("Complete", "Failed", "ValidationFailed")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """A RayCluster."""
+
+    namespace: str
+    name: str
+    uid: str
+    job_uid: str
+    key: str
+    created_at: float
+    terminating: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod of a Ray cluster.
+
+    `trouble` and `message` say why it does not run: `Unschedulable` with the scheduler's words, or the reason of a
+    waiting container (`ImagePullBackOff`, `CreateContainerConfigError`). `evicted` says that it was taken away:
+    preempted, evicted, or its node is lost. `terminating_at` is when its grace period ends.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    job_uid: str
+    key: str
+    created_at: float
+    phase: str = ""
+    head: bool = False
+    ready: bool = False
+    trouble: str = ""
+    message: str = ""
+    evicted: str = ""
+    node: str = ""
+    terminating_at: float | None = None
+    oom_killed: bool = False
+
+
+Child = RayJobView | ClusterView | PodView

@@ -1,0 +1,46 @@
+"""What a failed attempt means: which failures end a job, which are retried, how often and after what pause. Pure."""
+
+from __future__ import annotations
+
+from distillery.errors import FailureClass
+from distillery.planning.decision import Ending, Finish
+from distillery.planning.observed import Attempt
+from distillery.stages.report import Failure
+
+MAX_INFRASTRUCTURE_FAILURES = 5
+MOST_FAILURES: dict[FailureClass, int] = {"infrastructure": MAX_INFRASTRUCTURE_FAILURES, "preemption": 20}
+BACKOFF_SECONDS = (0.0, 2.0, 8.0, 30.0, 60.0)
+FINAL: dict[FailureClass, Ending] = {"user": "failed", "budget": "budget", "pilot": "pilot"}
+WATCHDOGS = frozenset({"HeartbeatLost", "PendingTooLong"})
+"""Reasons of a stop that count as failures of the attempt; every other stop was asked for."""
+
+LOST = Failure(
+    failure_class="infrastructure", reason="AttemptLost", message="the attempt ended without a result"
+)
+MISSING = Failure(
+    failure_class="infrastructure",
+    reason="ResultMissing",
+    message="the attempt reported success, but its artifact is not there",
+)
+
+
+def failure_of(attempt: Attempt) -> Failure | None:
+    """Say why an ended attempt left no artifact; None for one that stopped because it was asked to."""
+    if attempt.stop_requested and attempt.stop_reason not in WATCHDOGS:
+        return None
+    report = attempt.report
+    if report is not None and report.failure is not None:
+        return report.failure
+    if report is not None and report.state == "stopped" and not attempt.stop_requested:
+        return attempt.failure
+    if attempt.failure is not None:
+        return attempt.failure
+    return MISSING if report is not None and report.state == "succeeded" else LOST
+
+
+def finish_for(failure: Failure, message: str) -> Finish:
+    """Return the end to which a failure leads when it is not retried."""
+    ending: Ending = (
+        "invalid" if failure.reason == "InvalidInput" else FINAL.get(failure.failure_class, "failed")
+    )
+    return Finish(ending, failure.reason, message)

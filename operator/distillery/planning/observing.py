@@ -1,0 +1,161 @@
+"""Record + reports + children → Observed: what is known of a job on the cluster. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from distillery.planning.children import Child, ClusterView, PodView, RayJobView
+from distillery.planning.control import Control
+from distillery.planning.failures import WATCHDOGS
+from distillery.planning.observed import Attempt, Observed, Patience
+from distillery.planning.record import AttemptRecord
+from distillery.stages.report import Failure, Outcome, Report
+
+LOST_NODE_SECONDS = 300.0
+"""A pod that should have been gone for so long is on a node that is gone too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read from the cluster at `now`. `heard` says when each attempt's report was last seen to change."""
+
+    entries: Mapping[str, AttemptRecord]
+    reports: Mapping[str, Report]
+    children: Sequence[Child]
+    heard: Mapping[str, float]
+    now: float
+
+    def of(self, key: str) -> tuple[Child, ...]:
+        """Return the children of one attempt."""
+        return tuple(child for child in self.children if child.key == key)
+
+
+def observe(facts: Facts, control: Control, patience: Patience, generation: int) -> Observed:
+    """Put the facts together."""
+    outcomes: dict[str, Outcome] = {}
+    for report in facts.reports.values():
+        for outcome in (*([report.result] if report.result else []), *report.reusable):
+            outcomes.setdefault(outcome.identity, outcome)
+    return Observed(
+        attempts=tuple(_attempt(entry, facts) for entry in facts.entries.values()),
+        outcomes=outcomes,
+        sources={
+            report.recipe: report.sources for report in facts.reports.values() if report.sources is not None
+        },
+        forgiven_before=control.forgiven_before,
+        generation=generation,
+        ledger_micro=_spent(facts.reports),
+        unknown_micro=max((report.unknown_micro or 0 for report in facts.reports.values()), default=0),
+        gpu_seconds=sum(gpu_seconds(entry, facts.now) for entry in facts.entries.values()),
+        control=control,
+        patience=patience,
+    )
+
+
+def is_live(entry: AttemptRecord, facts: Facts) -> bool:
+    """Say whether anything of an attempt may still work: its result ends it, else the last of its objects."""
+    report = facts.reports.get(entry.key)
+    if entry.ended_at is not None or (report is not None and report.result is not None):
+        return False
+    return any(_counts(child, facts.now) for child in facts.of(entry.key))
+
+
+def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
+    """Return what the cluster shows of why an attempt failed, or what was noted when it could be seen."""
+    if entry.control == "stop" and entry.control_reason in WATCHDOGS:
+        return _infrastructure(entry.control_reason, entry.control_message)
+    children = facts.of(entry.key)
+    for pod in (child for child in children if isinstance(child, PodView)):
+        if pod.evicted:
+            message = f"pod {pod.name} was taken away: {pod.message or pod.evicted}"
+            return Failure(failure_class="preemption", reason=pod.evicted, message=message)
+        if pod.oom_killed:
+            message = f"pod {pod.name} ran out of memory: raise its memory limit in the profile"
+            return _infrastructure("OutOfMemory", message)
+    for job in (child for child in children if isinstance(child, RayJobView)):
+        if job.deployment_status == "ValidationFailed":
+            return Failure(failure_class="user", reason="RayJobInvalid", message=job.message)
+        if job.deployment_status == "Failed":
+            return _infrastructure(job.reason or "RayJobFailed", job.message or "KubeRay gave the job up")
+    report = facts.reports.get(entry.key)
+    if entry.failure is None and report is not None and report.state == "stopped":
+        message = f"{entry.stage} attempt {entry.attempt} was interrupted from outside"
+        return Failure(failure_class="preemption", reason="Interrupted", message=message)
+    return entry.failure
+
+
+def gpu_seconds(entry: AttemptRecord, now: float) -> float:
+    """Return the GPU seconds of an attempt so far."""
+    if entry.ended_at is not None or entry.cluster_at is None:
+        return entry.gpu_seconds
+    return entry.gpus * max(0.0, now - entry.cluster_at)
+
+
+def _attempt(entry: AttemptRecord, facts: Facts) -> Attempt:
+    children, report = facts.of(entry.key), facts.reports.get(entry.key)
+    live = is_live(entry, facts)
+    ended = entry.ended_at
+    if report is not None and not live and (ended is None or report.result is not None):
+        ended = report.at  # a result counts from when it was committed, not from when its pods were gone
+    return Attempt(
+        stage=entry.stage,
+        number=entry.attempt,
+        recipe=entry.recipe,
+        identity=entry.identity or (report.result.identity if report and report.result else None),
+        started_at=entry.started_at,
+        live=live,
+        report=report,
+        stop_requested=entry.control == "stop",
+        ended_at=ended,
+        generation=entry.generation,
+        created=bool(children) or report is not None or entry.ended_at is not None,
+        stop_reason=entry.control_reason,
+        failure=shown_failure(entry, facts),
+        max_cost_micro=entry.max_cost_micro,
+        trouble=_trouble(children),
+        pending_since=_pending_since(children),
+        heard_at=facts.heard.get(entry.key),
+    )
+
+
+def _counts(child: Child, now: float) -> bool:
+    match child:
+        case RayJobView():
+            return not child.ended
+        case ClusterView():
+            return True
+        case PodView():
+            return child.terminating_at is None or now - child.terminating_at < LOST_NODE_SECONDS
+
+
+def _trouble(children: Sequence[Child]) -> str:
+    """Say why pods do not run: the head first, since the workers wait for it."""
+    pods = sorted((c for c in children if isinstance(c, PodView)), key=lambda pod: (not pod.head, pod.name))
+    for pod in pods:
+        if pod.trouble:
+            return f"pod {pod.name}: {pod.trouble}: {pod.message}".removesuffix(": ")
+    if any(isinstance(child, RayJobView) and child.suspended for child in children):
+        return "waiting in the queue"
+    return ""
+
+
+def _pending_since(children: Sequence[Child]) -> float | None:
+    """Return since when pods could have come up; time in a queue does not count."""
+    jobs = [child for child in children if isinstance(child, RayJobView)]
+    if any(job.suspended for job in jobs):
+        return None
+    clusters = [child.created_at for child in children if isinstance(child, ClusterView)]
+    return min(clusters or [job.created_at for job in jobs], default=None)
+
+
+def _spent(reports: Mapping[str, Report]) -> int:
+    """The ledger as last read by any worker, and what running attempts say they have spent since."""
+    settled = max((report.spent_micro or 0 for report in reports.values()), default=0)
+    running = [r for r in reports.values() if r.state == "running" and r.result is None]
+    since = max(((r.spent_micro or settled) + (r.progress.spent_micro or 0) for r in running), default=0)
+    return max(settled, since)
+
+
+def _infrastructure(reason: str, message: str) -> Failure:
+    return Failure(failure_class="infrastructure", reason=reason, message=message)

@@ -1,0 +1,255 @@
+"""What the cluster shows becomes facts: what is live, what failed and why, what is spent; and leftovers go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from builders import make_outcome, make_report
+from distillery.planning.bookkeeping import Removal, expired, noted, removals
+from distillery.planning.children import Child, ClusterView, PodView, RayJobView
+from distillery.planning.control import Control
+from distillery.planning.observed import Patience
+from distillery.planning.observing import Facts, is_live, observe, shown_failure
+from distillery.planning.record import AttemptRecord, parse_record
+from distillery.planning.reports import MAX_REPORT_BYTES, accept_reports, newer
+from distillery.stages.report import Failure, Progress, Report
+
+ENTRY = AttemptRecord(
+    stage="teacher",
+    attempt=1,
+    recipe="teacher-0",
+    identity="id",
+    generation=1,
+    name="job-teacher-1",
+    started_at=10.0,
+)
+KEY = "teacher.1"
+JOB = RayJobView(
+    "ns", "job-teacher-1", "rayjob-uid", "uid", KEY, created_at=11.0, deployment_status="Running"
+)
+CLUSTER = ClusterView("ns", "job-teacher-1-abc", "cluster-uid", "uid", KEY, created_at=12.0)
+HEAD = PodView("ns", "head", "pod-uid", "uid", KEY, created_at=13.0, phase="Running", head=True, ready=True)
+ENDED = replace(JOB, deployment_status="Complete", job_status="SUCCEEDED")
+RESULT = make_outcome("teacher", "id")
+
+
+def facts(
+    *children: Child, entry: AttemptRecord = ENTRY, report: Report | None = None, now: float = 100.0
+) -> Facts:
+    reports = {} if report is None else {KEY: report}
+    return Facts({KEY: entry}, reports, children, dict.fromkeys(reports, 50.0), now)
+
+
+def report(**fields: object) -> Report:
+    return make_report("teacher", "teacher-0", 1).model_copy(update=fields)
+
+
+@pytest.mark.parametrize(
+    ("children", "live"),
+    [
+        ((), False),
+        ((JOB,), True),
+        ((replace(JOB, terminating=True),), True),
+        ((ENDED,), False),
+        ((ENDED, CLUSTER), True),
+        ((HEAD,), True),
+        ((replace(HEAD, terminating_at=90.0),), True),
+        ((replace(HEAD, terminating_at=-250.0),), False),
+        ((replace(JOB, deployment_status="ValidationFailed"),), False),
+    ],
+)
+def test_an_attempt_lives_until_the_last_of_its_objects_is_gone(
+    children: tuple[Child, ...], live: bool
+) -> None:
+    assert is_live(ENTRY, facts(*children)) is live
+
+
+def test_a_committed_result_ends_an_attempt_whatever_is_still_there() -> None:
+    done = report(state="succeeded", result=RESULT)
+    assert not is_live(ENTRY, facts(JOB, CLUSTER, HEAD, report=done))
+
+
+def test_children_of_other_attempts_do_not_count() -> None:
+    assert not is_live(ENTRY, facts(replace(JOB, key="teacher.2"), replace(HEAD, key="student.1")))
+
+
+@pytest.mark.parametrize(
+    ("child", "failure"),
+    [
+        (
+            replace(HEAD, evicted="Preempted", message="by a batch job"),
+            Failure(
+                failure_class="preemption",
+                reason="Preempted",
+                message="pod head was taken away: by a batch job",
+            ),
+        ),
+        (
+            replace(HEAD, oom_killed=True),
+            Failure(
+                failure_class="infrastructure",
+                reason="OutOfMemory",
+                message="pod head ran out of memory: raise its memory limit in the profile",
+            ),
+        ),
+        (
+            replace(JOB, deployment_status="Failed", reason="SubmissionFailed", message="no route"),
+            Failure(failure_class="infrastructure", reason="SubmissionFailed", message="no route"),
+        ),
+        (
+            replace(JOB, deployment_status="ValidationFailed", message="the name is too long"),
+            Failure(failure_class="user", reason="RayJobInvalid", message="the name is too long"),
+        ),
+    ],
+)
+def test_a_failure_is_noted_while_it_can_be_seen(child: Child, failure: Failure) -> None:
+    seen = facts(child)
+    assert shown_failure(ENTRY, seen) == failure
+    entry = noted(seen)[KEY]
+    assert entry.failure == failure
+    assert shown_failure(entry, facts(entry=entry)) == failure
+
+
+def test_a_worker_that_was_interrupted_from_outside_is_a_preemption() -> None:
+    failure = shown_failure(ENTRY, facts(report=report(state="stopped")))
+    assert failure is not None
+    assert (failure.failure_class, failure.reason) == ("preemption", "Interrupted")
+
+
+def test_an_attempt_is_closed_when_everything_of_it_is_gone() -> None:
+    running = report()
+    assert noted(facts(JOB, CLUSTER, HEAD, report=running)) == {}
+    assert noted(facts(ENDED, report=running))[KEY].ended_at == 100.0
+    assert noted(facts(report=running))[KEY].ended_at == 100.0
+
+
+def test_an_attempt_of_which_nothing_was_seen_is_created_again_and_not_closed() -> None:
+    seen = facts()
+    assert noted(seen) == {}
+    (attempt,) = observe(seen, Control(), Patience(), 1).attempts
+    assert (attempt.created, attempt.live, attempt.ended_at) == (False, False, None)
+
+
+def test_gpu_time_counts_from_the_cluster_to_its_end() -> None:
+    with_gpus = ENTRY.model_copy(update={"gpus": 2})
+    begun = noted(facts(JOB, CLUSTER, entry=with_gpus))[KEY]
+    assert begun.cluster_at == 12.0
+    assert observe(facts(JOB, CLUSTER, entry=begun), Control(), Patience(), 1).gpu_seconds == 176.0
+    closed = noted(facts(ENDED, entry=begun, report=report(state="failed"), now=112.0))[KEY]
+    assert (closed.ended_at, closed.gpu_seconds) == (112.0, 200.0)
+
+
+def test_what_is_spent_is_the_ledger_and_what_a_running_attempt_has_added() -> None:
+    seen = facts(JOB, report=report(spent_micro=500, progress=Progress(spent_micro=20), unknown_micro=7))
+    observed = observe(seen, Control(), Patience(), 1)
+    assert (observed.ledger_micro, observed.unknown_micro) == (520, 7)
+
+
+def test_the_trouble_of_the_head_is_told_first() -> None:
+    head = replace(HEAD, ready=False, trouble="Unschedulable", message="0/1 nodes are available")
+    worker = replace(HEAD, name="a-worker", head=False, trouble="ImagePullBackOff")
+    (attempt,) = observe(facts(JOB, worker, head), Control(), Patience(), 1).attempts
+    assert attempt.trouble == "pod head: Unschedulable: 0/1 nodes are available"
+
+
+def test_time_in_a_queue_is_not_time_pending() -> None:
+    (queued,) = observe(facts(replace(JOB, suspended=True)), Control(), Patience(), 1).attempts
+    (admitted,) = observe(facts(JOB, CLUSTER), Control(), Patience(), 1).attempts
+    assert (queued.pending_since, queued.trouble) == (None, "waiting in the queue")
+    assert admitted.pending_since == 12.0
+
+
+STOPPED = ENTRY.model_copy(update={"control": "stop", "control_at": 90.0})
+
+
+@pytest.mark.parametrize(
+    ("seen", "gone", "look"),
+    [
+        (facts(JOB, CLUSTER, report=report()), [], None),
+        (facts(JOB, entry=STOPPED, report=report()), [], 210.0),
+        (facts(JOB, entry=STOPPED, report=report(state="stopped")), ["it was asked to stop"], None),
+        (facts(JOB, entry=STOPPED), ["it was asked to stop"], None),
+        (facts(JOB, entry=STOPPED, report=report(), now=210.0), ["it was asked to stop"], None),
+        (facts(replace(JOB, terminating=True), entry=STOPPED), [], None),
+        (facts(JOB, report=report(state="failed"), now=60.0), [], 110.0),
+        (facts(JOB, report=report(state="failed"), now=110.0), ["it did not end by itself"], None),
+        (facts(ENDED, report=report(state="failed"), now=110.0), [], None),
+        (facts(replace(JOB, deployment_status="ValidationFailed")), ["KubeRay refuses it"], None),
+        (facts(replace(JOB, key="filter.9")), ["the record does not know it"], None),
+    ],
+)
+def test_a_rayjob_goes_when_it_has_served(seen: Facts, gone: list[str], look: float | None) -> None:
+    found = [Removal(JOB.name, JOB.uid, reason) for reason in gone]
+    assert removals(seen, window=120.0) == (found, look)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "now", "gone", "look"), [(None, 500.0, 0, None), (60, 100.0, 0, 140.0), (60, 140.0, 1, None)]
+)
+def test_time_to_live_removes_rayjobs_of_a_finished_job(
+    ttl: int | None, now: float, gone: int, look: float | None
+) -> None:
+    found, again = expired(facts(ENDED, now=now), finished_at=80.0, ttl=ttl)
+    assert (len(found), again) == (gone, look)
+
+
+def test_the_record_survives_its_own_text() -> None:
+    entry = STOPPED.model_copy(
+        update={"failure": Failure(failure_class="user", reason="R", message="m"), "gpus": 4}
+    )
+    assert parse_record({KEY: entry.dump()}) == {KEY: entry}
+
+
+@pytest.mark.parametrize("data", [{KEY: "{"}, {"teacher.2": ENTRY.dump()}])
+def test_a_damaged_record_is_an_error_since_guessing_could_start_a_second_attempt(
+    data: dict[str, str],
+) -> None:
+    with pytest.raises(ValueError, match="record entry teacher"):
+        parse_record(data)
+
+
+GOOD = report(result=RESULT, state="succeeded")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "complaint"),
+    [
+        ("x", "{}", "report 'x' is ignored: there is no such attempt"),
+        (
+            KEY,
+            "{",
+            "report teacher.1 is ignored: text: Invalid JSON: EOF while parsing an object at line 1 column 1",
+        ),
+        (KEY, "{}", "report teacher.1 is ignored: stage: Field required"),
+        (
+            KEY,
+            " " * (MAX_REPORT_BYTES + 1),
+            "report teacher.1 is ignored: 8193 bytes, at most 8192 are read",
+        ),
+        (
+            KEY,
+            report(recipe="other").model_dump_json(by_alias=True),
+            "report teacher.1 is ignored: it describes teacher attempt 1 of another recipe or attempt",
+        ),
+        (
+            KEY,
+            report(result=make_outcome("teacher", "another")).model_dump_json(by_alias=True),
+            "report teacher.1 is ignored: its result is that of teacher another",
+        ),
+    ],
+)
+def test_a_report_that_is_none_is_ignored_and_told(key: str, text: str, complaint: str) -> None:
+    assert accept_reports({key: text}, {KEY: ENTRY}) == ({}, [complaint])
+
+
+def test_a_report_is_read_as_written() -> None:
+    assert accept_reports({KEY: GOOD.model_dump_json(by_alias=True)}, {KEY: ENTRY}) == ({KEY: GOOD}, [])
+
+
+def test_reports_are_ordered_by_incarnation_then_sequence() -> None:
+    old, restarted = report(incarnation=1, sequence=9), report(incarnation=2, sequence=0)
+    assert newer(restarted, old)
+    assert newer(old, old)
+    assert not newer(old, restarted)
