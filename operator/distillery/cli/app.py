@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distillery import __version__
+from distillery.cli.cluster.options import HERE, Cluster, takes_cluster
+from distillery.cli.cluster.verbs import VERBS
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.silence import silence
 from distillery.errors import DistilleryError, SpecError
@@ -18,6 +20,8 @@ from distillery.stages.stage import STAGE_NAMES
 
 if TYPE_CHECKING:
     from distillery.cli.invocation import Invocation
+
+PLUGIN = "kubectl-distillery"
 
 app = typer.Typer(
     name="distillery",
@@ -87,14 +91,28 @@ def run(
 
 
 @app.command()
+@takes_cluster
 def status(
-    folder: Annotated[Path, typer.Argument(help="Workdir of a run.", metavar="DIR")],
-    output: OutputOption = "text",
+    target: Annotated[
+        str,
+        typer.Argument(help="Workdir of a local run, or name of a job on the cluster.", metavar="DIR|NAME"),
+    ],
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow a job on the cluster to its end.")
+    ] = False,
+    cluster: Cluster = HERE,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="text, json or yaml.", metavar="FORMAT")
+    ] = "text",
 ) -> None:
-    """Show how far a run is, what it cost and its verdict."""
-    from distillery.cli.show import show_status
+    """Show how far a job is, what it cost and its verdict.
 
-    show_status(folder, output)
+    A folder that is here, or anything with a slash, is the workdir of a local run. Any other word is the name of a
+    job on the cluster; so is every word beside -n, --context or --kubeconfig.
+    """
+    from distillery.cli.cluster.target import show_target
+
+    raise typer.Exit(show_target(target, cluster, output, watch=watch))
 
 
 @app.command()
@@ -150,6 +168,10 @@ def prune(
     prune_store(_opened(file, workdir, set_, secret, "text"), older_than, dry_run=dry_run)
 
 
+for verb in VERBS:
+    app.command()(verb)
+
+
 def _opened(
     file: Path, workdir: Path | None, overrides: list[str] | None, secrets: list[str] | None, output: str
 ) -> Invocation:
@@ -162,8 +184,9 @@ def main() -> None:
     """Run the command line; errors that are ours become one message each and an exit status."""
     if sys.stdout is None:  # started with standard output closed
         sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+    plugin = Path(sys.argv[0]).name == PLUGIN  # kubectl finds it by this name
     try:
-        app()
+        app(prog_name="kubectl distillery" if plugin else None)
     except SpecError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

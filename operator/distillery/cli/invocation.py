@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distillery.api.overrides import apply_overrides
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.validation import load_job
+from distillery.api.yaml import load_document
 from distillery.errors import Problem, SpecError
 from distillery.runner.secrets import LocalSecrets
 from distillery.settings import Settings
+from distillery.stages.stage import STAGE_NAMES
 
 OUTPUTS = ("text", "json")
 FILE_SCHEME = "file://"
@@ -38,22 +41,50 @@ def open_invocation(
     return Invocation(job, folder, LocalSecrets(Settings.read(), secrets), output)
 
 
-def check_output(output: str) -> None:
+def check_output(output: str, known: Sequence[str] = OUTPUTS) -> None:
     """Raise SpecError unless the format is known."""
-    if output not in OUTPUTS:
-        raise SpecError(Problem("--output", f"{output!r} is unknown", "use text or json"))
+    if output not in known:
+        raise SpecError(Problem("--output", f"{output!r} is unknown", f"use {' or '.join(known)}"))
+
+
+def check_stage(option: str, stage: str) -> None:
+    """Raise SpecError unless the stage exists."""
+    if stage not in STAGE_NAMES:
+        raise SpecError(Problem(option, f"{stage!r} is no stage", f"use one of {', '.join(STAGE_NAMES)}"))
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenJob:
+    """A valid manifest, and its metadata as written: labels and namespace that the job itself does not read."""
+
+    file: Path
+    job: DistillationJob
+    metadata: dict[str, Any]
+
+
+def read_manifest(file: Path, overrides: Sequence[str]) -> WrittenJob:
+    """Load a manifest; its URIs stay as written. Raises: SpecError with every problem."""
+    text = _read(file)
+    changes = [_parse_override(override) for override in overrides]
+    job = load_job(text, file=str(file), overrides=changes)
+    data = load_document(text, str(file)).data
+    apply_overrides(data, changes, DistillationJob)
+    return WrittenJob(file, job, data["metadata"])
 
 
 def read_job(file: Path, overrides: Sequence[str]) -> DistillationJob:
     """Load a manifest and make its relative `file://` URIs absolute, as seen from the manifest's folder."""
+    job = load_job(_read(file), file=str(file), overrides=[_parse_override(item) for item in overrides])
+    data = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return DistillationJob.model_validate(_absolute(data, file.absolute().parent))
+
+
+def _read(file: Path) -> bytes:
     try:
-        text = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         problem = Problem(str(file), f"cannot be read: {error.strerror}", "name an existing file")
         raise SpecError(problem) from None
-    job = load_job(text, file=str(file), overrides=[_parse_override(override) for override in overrides])
-    data = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return DistillationJob.model_validate(_absolute(data, file.absolute().parent))
 
 
 def _parse_override(override: str) -> tuple[str, str]:

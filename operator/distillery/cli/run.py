@@ -14,6 +14,7 @@ from types import FrameType
 from distillery.api.v1alpha1.status import Status
 from distillery.cli.exit_codes import OF_ENDING, ExitCode
 from distillery.cli.invocation import Invocation
+from distillery.cli.places import LocalPlace
 from distillery.cli.silence import silence
 from distillery.cli.views import View, view_for
 from distillery.errors import Problem, SpecError
@@ -32,7 +33,7 @@ def run_job(invocation: Invocation, until: str | None) -> ExitCode:
     last = _stage(until)
     workdir = Workdir(invocation.folder)
     with workdir.locked(), _logging(workdir.folder / "logs" / "run.log", invocation.secrets):
-        view = view_for(invocation.output, invocation.folder, sys.stdout)
+        view = view_for(invocation.output, LocalPlace(invocation.folder), sys.stdout)
 
         def watch(status: Status, report: Report | None) -> None:
             try:

@@ -7,22 +7,35 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from distillery.api.dumping import dump_yaml
+from distillery.api.v1alpha1.status import Status
 from distillery.cli.invocation import Invocation, check_output, read_job
 from distillery.cli.tables import amount, gate_line, status_table
 from distillery.errors import Problem, SpecError
 from distillery.runner.workdir import Workdir, read_status
 
+STATUS_OUTPUTS = ("text", "json", "yaml")
+
 
 def show_status(folder: Path, output: str) -> None:
     """Print the status that a run keeps in its workdir."""
-    check_output(output)
+    check_output(output, STATUS_OUTPUTS)
     status = read_status(folder)
     if status is None:
-        raise SpecError(
-            Problem(str(folder), "holds no status.yaml", "name the workdir of a run (.distillery/<name>)")
-        )
+        repair = "name the workdir of a run (.distillery/<name>)"
+        if len(folder.parts) == 1:
+            repair += ", or add -n NAMESPACE if you mean the job of that name on the cluster"
+        raise SpecError(Problem(str(folder), "holds no status.yaml", repair))
+    print_status(status, output)
+
+
+def print_status(status: Status, output: str) -> None:
+    """Print a status as text, JSON or YAML."""
     if output == "json":
         print(json.dumps(status.to_wire(), indent=1, ensure_ascii=False))
+        return
+    if output == "yaml":
+        print(dump_yaml(status.to_wire()), end="")
         return
     from rich.console import Console
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillery.api.v1alpha1.status import CostStatus, GateStatus, StageStatus, Status
 from distillery.cli.exit_codes import ExitCode
+from distillery.cli.places import Place
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -90,7 +90,7 @@ def status_table(status: Status, seconds: float | None = None) -> Table:
     return table
 
 
-def final_table(status: Status, message: str, code: ExitCode, folder: Path) -> str:
+def final_table(status: Status, message: str, code: ExitCode, place: Place) -> str:
     """Return the closing summary: verdict, gates, money, and where to look."""
     lines = ["", f"{_headline(code)}: {message}"]
     evaluation = status.evaluation
@@ -99,12 +99,12 @@ def final_table(status: Status, message: str, code: ExitCode, folder: Path) -> s
             name = "agreement" if evaluation.basis == "teacher" else "retention"
             lines.append(f"{name:<11} {_interval(evaluation.retention, evaluation.interval)}")
         lines += [gate_line(gate) for gate in evaluation.gates]
-        if evaluation.report:
-            lines.append(f"report      {folder}/report.html" if (folder / "report.html").exists() else "")
+        report = place.report(status) if evaluation.report else ""
+        lines.append(f"report      {report}" if report else "")
     lines.append(f"spent       {amount(status.cost.spent, status.cost.currency)}{_unknown(status.cost)}")
     if status.release is not None:
         lines.append(f"released    {status.release.name} {status.release.version} → {status.release.uri}")
-    lines.append(f"status      {folder}/status.yaml")
+    lines.append(f"status      {place.status}")
     return "\n".join(line for line in lines if line or line == lines[0])
 
 

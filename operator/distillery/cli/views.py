@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from distillery.api.v1alpha1.status import StageStatus, Status
 from distillery.cli.exit_codes import ExitCode
+from distillery.cli.places import Place
 from distillery.cli.tables import clock, final_table, stage_line, status_table
 from distillery.stages.report import Report
 
@@ -61,8 +61,8 @@ class _AlwaysOpen:
 class PlainView(_AlwaysOpen):
     """One line per change of a stage's state, and every ten seconds its progress."""
 
-    def __init__(self, folder: Path, out: TextIO) -> None:
-        self._folder = folder
+    def __init__(self, place: Place, out: TextIO) -> None:
+        self._place = place
         self._out = out
         self._began = time.monotonic()
         self._shown: dict[str, str] = {}
@@ -87,7 +87,7 @@ class PlainView(_AlwaysOpen):
 
     def finish(self, status: Status, message: str, code: ExitCode) -> None:
         """Print the closing summary."""
-        print(final_table(status, message, code, self._folder), file=self._out, flush=True)
+        print(final_table(status, message, code, self._place), file=self._out, flush=True)
 
     def _warn(self, report: Report | None) -> None:
         for warning in report.warnings if report else []:
@@ -110,8 +110,8 @@ class PlainView(_AlwaysOpen):
 class LiveView(PlainView):
     """A table of all stages that redraws in place; notes scroll above it."""
 
-    def __init__(self, folder: Path, out: TextIO) -> None:
-        super().__init__(folder, out)
+    def __init__(self, place: Place, out: TextIO) -> None:
+        super().__init__(place, out)
         from rich.console import Console
         from rich.live import Live
 
@@ -180,8 +180,8 @@ class JsonView(_AlwaysOpen):
         print(json.dumps(event, ensure_ascii=False), file=self._out, flush=True)
 
 
-def view_for(output: str, folder: Path, out: TextIO = sys.stdout) -> View:
+def view_for(output: str, place: Place, out: TextIO = sys.stdout) -> View:
     """Return the view for an output format and destination."""
     if output == "json":
         return JsonView(out)
-    return LiveView(folder, out) if out.isatty() else PlainView(folder, out)
+    return LiveView(place, out) if out.isatty() else PlainView(place, out)

@@ -1,0 +1,84 @@
+"""The `logs` verb: what the head pod of a stage's newest attempt says."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+from distillery.cli.cluster.access import Access
+from distillery.cli.cluster.ending import end_of, status_in
+from distillery.errors import DistilleryError
+from distillery.kube.client import Object
+from distillery.kube.resources import PODS
+from distillery.manifests.metadata import ATTEMPT_LABEL, JOB_UID_LABEL, STAGE_LABEL
+
+HEAD = "ray.io/node-type=head"
+POLL_SECONDS = 1.0
+WAITING = ("PodInitializing", "ContainerCreating")
+"""Reasons of a container that will start by itself."""
+
+
+async def print_logs(
+    access: Access, name: str, stage: str | None, attempt: int | None, *, follow: bool
+) -> None:
+    """Print the log of the newest attempt that fits; with `follow` until its pod ends.
+
+    Raises: DistilleryError if there is no such pod, or its container does not start.
+    """
+    job = await access.job(name)
+    pod = await _newest(access, job, stage, attempt)
+    container = pod["spec"]["containers"][0]["name"]  # KubeRay's rule: the first one runs Ray
+    pod = await _started(access, pod, follow=follow)
+    lines = access.kube.logs(pod["metadata"]["name"], access.namespace, container, follow)
+    async with aclosing(lines) as log:
+        async for line in log:
+            print(line, flush=follow)
+
+
+async def _newest(access: Access, job: Object, stage: str | None, attempt: int | None) -> Object:
+    labels = {JOB_UID_LABEL: job["metadata"]["uid"], STAGE_LABEL: stage, ATTEMPT_LABEL: attempt}
+    selector = ",".join([HEAD, *(f"{key}={value}" for key, value in labels.items() if value is not None)])
+    pods = await access.kube.list(PODS, access.namespace, labels=selector)
+    if not pods:
+        raise DistilleryError(_no_pod(job, stage, attempt))
+    return max(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+
+def _no_pod(job: Object, stage: str | None, attempt: int | None) -> str:
+    name, status = job["metadata"]["name"], status_in(job)
+    wanted = " ".join(filter(None, [stage, f"attempt {attempt}" if attempt else None]))
+    message = f"no pod of {name}{f' ({wanted})' if wanted else ''} is there"
+    if end_of(status, job["metadata"]["generation"]) is not None:
+        return f"{message}: it has ended, and pods go with their attempt → distillery status {name}"
+    return f"{message}: {status.phase}, {status.progress.message or 'nothing has started yet'}"
+
+
+async def _started(access: Access, pod: Object, *, follow: bool) -> Object:
+    """Return the pod once its container has started; without `follow` it must have."""
+    while True:
+        trouble = _trouble(pod)
+        if not trouble:
+            return pod
+        name = pod["metadata"]["name"]
+        if not follow or not trouble.startswith(WAITING):
+            raise DistilleryError(f"pod {name} does not run yet: {trouble}")
+        await asyncio.sleep(POLL_SECONDS)
+        pod = await access.kube.get(PODS, name, access.namespace)
+
+
+def _trouble(pod: Object) -> str:
+    """Say why the container has not started; empty if it has."""
+    status: dict[str, Any] = pod.get("status") or {}
+    states = [entry.get("state") or {} for entry in (status.get("containerStatuses") or [])[:1]]
+    if states and "waiting" not in states[0]:
+        return ""
+    if states and (status["containerStatuses"][0].get("restartCount") or 0) > 0:
+        return ""
+    for state in states:
+        waiting = state["waiting"]
+        return ": ".join(filter(None, [waiting.get("reason"), waiting.get("message")]))
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{condition.get('reason')}: {condition.get('message')}"
+    return "" if status.get("phase") in ("Succeeded", "Failed") else "ContainerCreating"
