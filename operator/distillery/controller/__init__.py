@@ -1,0 +1,1 @@
+"""The operator: watches, one queue of jobs, one reconciler, and the shell that keeps them alive."""

@@ -1,0 +1,119 @@
+"""What the watches have shown of the jobs' children: small projections by job. Fed by events and mended by lists.
+
+Kopf tells no deletion that happens while a watch is broken. So lists are compared with the cache from time to time;
+what was touched by an event after a list began is newer than the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from distillery.planning.children import Child
+
+JobKey = tuple[str, str]
+"""Namespace and name of a DistillationJob."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    view: Child
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownJob:
+    """A DistillationJob and the profile that it names."""
+
+    key: JobKey
+    profile: str | None = None
+
+
+class Cache:
+    """Children by the uid of their job, and the jobs. All methods are for one event loop."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, dict[str, _Entry]] = {}
+        self._jobs: dict[str, KnownJob] = {}
+        self._gone: dict[str, int] = {}
+        self._stamp = 0
+
+    def children(self, job_uid: str) -> tuple[Child, ...]:
+        """Return what is known of a job's RayJobs, RayClusters and pods."""
+        return tuple(entry.view for entry in self._children.get(job_uid, {}).values())
+
+    def upsert(self, view: Child) -> bool:
+        """Take what an event has shown. Returns: whether that says something new."""
+        if view.uid in self._gone:
+            return False  # an event that was overtaken by the deletion; uids never come back
+        self._stamp += 1
+        entries = self._children.setdefault(view.job_uid, {})
+        known = entries.get(view.uid)
+        entries[view.uid] = _Entry(view, self._stamp)
+        return known is None or known.view != view
+
+    def delete(self, view: Child) -> None:
+        """Take a deletion; that of an object that lost its labels counts as one."""
+        self._stamp += 1
+        self._gone[view.uid] = self._stamp
+        self._drop(view)
+
+    def mark(self) -> int:
+        """Return the moment before a list, for `relist`."""
+        return self._stamp
+
+    def relist(self, kind: type[Child], views: Iterable[Child], mark: int) -> list[str]:
+        """Take a complete list of one kind that was begun at `mark`. Returns: uids of the jobs that it changed."""
+        listed = {view.uid: view for view in views}
+        changed: set[str] = set()
+        known = [e for entries in self._children.values() for e in entries.values() if type(e.view) is kind]
+        for entry in known:
+            newer = listed.pop(entry.view.uid, None)
+            if entry.stamp > mark or entry.view == newer:
+                continue
+            changed.add(entry.view.job_uid)
+            if newer is None:
+                self._drop(entry.view)
+            else:
+                entry.view = newer
+        for view in listed.values():
+            if view.uid not in self._gone:
+                changed.add(view.job_uid)
+                self.upsert(view)
+        return sorted(changed)
+
+    def settle(self, mark: int) -> None:
+        """All lists that were begun at `mark` are in: what was deleted before need not be remembered."""
+        self._gone = {uid: stamp for uid, stamp in self._gone.items() if stamp > mark}
+
+    def know_job(self, uid: str, job: KnownJob) -> None:
+        """Take a DistillationJob that exists."""
+        self._jobs[uid] = job
+
+    def forget_job(self, uid: str) -> None:
+        """Drop a DistillationJob that is gone. Its children follow when they are deleted themselves."""
+        self._jobs.pop(uid, None)
+
+    def has_job(self, key: JobKey) -> bool:
+        """Say whether a job of this name exists, maybe a newer one than the one that was deleted."""
+        return any(job.key == key for job in self._jobs.values())
+
+    def job(self, uid: str) -> JobKey | None:
+        """Return which job has a uid."""
+        job = self._jobs.get(uid)
+        return None if job is None else job.key
+
+    def job_uids(self) -> tuple[str, ...]:
+        """Return the uids of all jobs."""
+        return tuple(self._jobs)
+
+    def jobs_with_profile(self, name: str) -> list[JobKey]:
+        """Return the jobs that name a profile, or name none and may get it by default."""
+        return [job.key for job in self._jobs.values() if job.profile in (None, name)]
+
+    def _drop(self, view: Child) -> None:
+        entries = self._children.get(view.job_uid)
+        if entries is not None:
+            entries.pop(view.uid, None)
+            if not entries:
+                del self._children[view.job_uid]

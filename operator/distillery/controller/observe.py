@@ -1,0 +1,73 @@
+"""Step 3: record, reports and children of a job → Facts. The only memory is what makes a report newer than another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from distillery.controller.cache import Cache
+from distillery.planning.observing import Facts
+from distillery.planning.record import JobRef, parse_record
+from distillery.planning.reports import accept_reports, newer
+from distillery.stages.report import Report
+
+DEAF_SECONDS = 90.0
+"""If a job was not looked at for so long (the API server was away), its workers' silence means nothing yet."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """The last report of one attempt that was seen, and when."""
+
+    report: Report
+    at: float
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of one job between two looks; losing it is harmless."""
+
+    looked_at: float = 0.0
+    reports: dict[str, Heard] = field(default_factory=dict)
+
+
+class Observer:
+    """Reads a job's facts."""
+
+    def __init__(self, cache: Cache, clock: Callable[[], float]) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._memory: dict[str, Memory] = {}
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a job that is gone."""
+        self._memory.pop(uid, None)
+
+    def facts(self, ref: JobRef, record: dict[str, Any], reports: dict[str, Any]) -> tuple[Facts, list[str]]:
+        """Return the facts, and a complaint for each report that was ignored.
+
+        Raises: ValueError if the record is damaged.
+        """
+        now = self._clock()
+        entries = parse_record(record.get("data") or {})
+        accepted, complaints = accept_reports(reports.get("data") or {}, entries)
+        memory = self._memory.setdefault(ref.uid, Memory())
+        deaf = now - memory.looked_at > DEAF_SECONDS
+        memory.looked_at = now
+        for key, report in accepted.items():
+            known = memory.reports.get(key)
+            if known is not None and not newer(report, known.report):
+                complaints.append(f"report {key} is ignored: it is older than one that was seen before")
+                continue
+            if known is None or known.report != report or deaf:
+                memory.reports[key] = Heard(report, now)
+        heard = {key: known for key, known in memory.reports.items() if key in entries}
+        facts = Facts(
+            entries=entries,
+            reports={key: known.report for key, known in heard.items()},
+            children=self._cache.children(ref.uid),
+            heard={key: known.at for key, known in heard.items()},
+            now=now,
+        )
+        return facts, complaints

@@ -1,0 +1,148 @@
+"""Objects as the API server gives them → the small views that planning works with. Pure.
+
+What is not there or not understood is left empty: a projection never fails on what another program wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from distillery.manifests.metadata import ATTEMPT_LABEL, JOB_UID_LABEL, STAGE_LABEL
+from distillery.planning.children import ClusterView, PodView, RayJobView
+
+MAX_MESSAGE = 500
+RAY_NODE_TYPE = "ray.io/node-type"
+
+HARMLESS_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
+"""Waiting reasons of a pod that is on its way."""
+EVICTIONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Preempting", "Shutdown"})
+"""Reasons by which a kubelet or the node controller ends a pod from outside."""
+REFUSALS = frozenset({"UnexpectedAdmissionError", "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods"})
+"""Reasons by which a kubelet refuses a pod that the scheduler had given it: as good as an eviction."""
+
+Document = Mapping[str, Any]
+
+
+def project_rayjob(document: Document) -> RayJobView:
+    """Return the view of a RayJob."""
+    status, spec = _part(document, "status"), _part(document, "spec")
+    return RayJobView(
+        **_identity(document),
+        job_status=_text(status, "jobStatus"),
+        deployment_status=_text(status, "jobDeploymentStatus"),
+        reason=_text(status, "reason"),
+        message=_text(status, "message"),
+        suspended=spec.get("suspend") is True,
+        terminating=bool(_part(document, "metadata").get("deletionTimestamp")),
+    )
+
+
+def project_cluster(document: Document) -> ClusterView:
+    """Return the view of a RayCluster."""
+    terminating = bool(_part(document, "metadata").get("deletionTimestamp"))
+    return ClusterView(**_identity(document), terminating=terminating)
+
+
+def project_pod(document: Document) -> PodView:
+    """Return the view of a pod."""
+    metadata, status, spec = (_part(document, part) for part in ("metadata", "status", "spec"))
+    evicted, eviction = _evicted(status)
+    trouble, message = _trouble(status)
+    return PodView(
+        **_identity(document),
+        phase=_text(status, "phase"),
+        head=_part(metadata, "labels").get(RAY_NODE_TYPE) == "head",
+        ready=any(c.get("type") == "Ready" and c.get("status") == "True" for c in _conditions(status)),
+        trouble=trouble,
+        message=eviction if evicted else message,
+        evicted=evicted,
+        node=_text(spec, "nodeName"),
+        terminating_at=_seconds(metadata.get("deletionTimestamp")),
+        oom_killed=any(_reason_of_end(container) == "OOMKilled" for container in _containers(status)),
+    )
+
+
+def _identity(document: Document) -> dict[str, Any]:
+    metadata = _part(document, "metadata")
+    labels = _part(metadata, "labels")
+    stage, attempt = labels.get(STAGE_LABEL), labels.get(ATTEMPT_LABEL)
+    return {
+        "namespace": _text(metadata, "namespace"),
+        "name": _text(metadata, "name"),
+        "uid": _text(metadata, "uid"),
+        "job_uid": _text(labels, JOB_UID_LABEL),
+        "key": f"{stage}.{attempt}" if stage and attempt else "",
+        "created_at": _seconds(metadata.get("creationTimestamp")) or 0.0,
+    }
+
+
+def _evicted(status: Document) -> tuple[str, str]:
+    """Return why a pod was taken away and the words for it, or nothing."""
+    for condition in _conditions(status):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return _text(condition, "reason") or "DisruptionTarget", _text(condition, "message")
+    reason = _text(status, "reason")
+    if status.get("phase") == "Failed" and reason in EVICTIONS | REFUSALS:
+        return reason, _text(status, "message")
+    if reason == "NodeLost":
+        return reason, _text(status, "message")
+    return "", ""
+
+
+def _trouble(status: Document) -> tuple[str, str]:
+    """Return why a pod does not run and the words for it: not scheduled, a container that waits, one that ended."""
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return _text(status, "reason"), _text(status, "message")
+    for condition in _conditions(status):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _text(condition, "reason"), _text(condition, "message")
+    for container in _containers(status):
+        waiting = _part(_part(container, "state"), "waiting")
+        reason = _text(waiting, "reason")
+        if reason and reason not in HARMLESS_WAITING:
+            words = _text(waiting, "message")
+            return reason, f"container {_text(container, 'name')}: {words}"[:MAX_MESSAGE] if words else ""
+    return "", ""
+
+
+def _reason_of_end(container: Document) -> str:
+    """Return why a container ended, now or before its last restart."""
+    for state in (_part(container, "state"), _part(container, "lastState")):
+        reason = _text(_part(state, "terminated"), "reason")
+        if reason:
+            return reason
+    return ""
+
+
+def _containers(status: Document) -> Iterator[Document]:
+    """Yield the statuses of init containers, then of containers."""
+    for field in ("initContainerStatuses", "containerStatuses"):
+        yield from _mappings(status.get(field))
+
+
+def _conditions(status: Document) -> Iterator[Document]:
+    yield from _mappings(status.get("conditions"))
+
+
+def _mappings(value: Any) -> Iterable[Document]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _part(document: Document, name: str) -> Document:
+    part = document.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _text(document: Document, name: str) -> str:
+    value = document.get(name)
+    return value[:MAX_MESSAGE] if isinstance(value, str) else ""
+
+
+def _seconds(stamp: Any) -> float | None:
+    """Return a Kubernetes time in seconds since the epoch."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,91 @@
+"""Step 10: what users and other objects read: the status, written when it says something new, and the release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distillery.api.v1alpha1.conditions import Reason
+from distillery.api.v1alpha1.status import Status
+from distillery.controller.intake import Subject
+from distillery.kube.client import Kube
+from distillery.kube.errors import Exists, NotFound
+from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS
+from distillery.manifests.release import PUBLISHER, release_map
+
+PROGRESS_SECONDS = 10.0
+"""Progress alone is written at most this often."""
+
+
+class Publisher:
+    """Writes statuses and releases."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._written: dict[str, float] = {}
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a job that is gone."""
+        self._written.pop(uid, None)
+
+    async def status(
+        self, document: dict[str, Any], before: Status, after: Status, now: float
+    ) -> float | None:
+        """Write the status if it says something new.
+
+        Returns: seconds after which progress that was held back may be written, or None.
+
+        Raises: Stale if the object has changed since it was read; what the API server answers.
+        """
+        if before == after and "status" in document:
+            return None
+        uid = document["metadata"]["uid"]
+        age = now - self._written.get(uid, 0.0)
+        if _lasting(before) == _lasting(after) and age < PROGRESS_SECONDS:
+            return PROGRESS_SECONDS - age
+        try:
+            await self._kube.replace_status(DISTILLATION_JOBS, {**document, "status": after.to_wire()})
+        except NotFound:
+            return None  # deleted in the meantime: nobody is left to tell
+        self._written[uid] = now
+        return None
+
+    async def release(self, subject: Subject, status: Status) -> str | None:
+        """Publish a released student as ConfigMap `distillery-release-<name>`.
+
+        Returns: a complaint if another job publishes under that name.
+        """
+        if status.release is None or status.evaluation is None or status.evaluation.verdict != "passed":
+            return None
+        body = release_map(subject.ref, status.release, status.evaluation)
+        name, namespace = body["metadata"]["name"], subject.ref.namespace
+        found = await self._kube.find(CONFIG_MAPS, name, namespace)
+        if found is None:
+            try:
+                await self._kube.create(CONFIG_MAPS, body)
+                return None
+            except Exists:
+                found = await self._kube.get(CONFIG_MAPS, name, namespace)
+        publisher = (found.get("data") or {}).get(PUBLISHER, "")
+        if publisher != body["data"][PUBLISHER] and await self._lives(publisher, namespace):
+            other = publisher.partition("/")[0]
+            wrong = f"release {status.release.name} is published by {other}"
+            return f"{Reason.RELEASE_CONFLICT}: {wrong} → choose another release.name"
+        if found.get("data") != body["data"]:
+            await self._kube.replace(CONFIG_MAPS, {**found, "data": body["data"]})
+        return None
+
+    async def _lives(self, publisher: str, namespace: str) -> bool:
+        name, _, uid = publisher.partition("/")
+        job = await self._kube.find(DISTILLATION_JOBS, name, namespace) if name else None
+        return job is not None and job["metadata"]["uid"] == uid
+
+
+def _lasting(status: Status) -> Status:
+    """Return the status without what changes while a stage runs."""
+    return status.model_copy(
+        update={
+            "progress": Status().progress,
+            "stages": [stage.model_copy(update={"progress": None}) for stage in status.stages],
+            "cost": Status().cost,
+        }
+    )

@@ -1,0 +1,186 @@
+"""One look at one job: understand, observe, decide, apply, tell. Level-triggered; safe to repeat at any moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from distillery.api.v1alpha1.conditions import ConditionType, find_condition
+from distillery.api.v1alpha1.status import ProfileStatus, Status
+from distillery.controller.apply import Applier
+from distillery.controller.cache import Cache
+from distillery.controller.intake import Intake, Refused, Subject
+from distillery.controller.observe import Observer
+from distillery.controller.publish import Publisher
+from distillery.controller.telling import Telling
+from distillery.kube.client import Kube
+from distillery.kube.resources import DISTILLATION_JOBS
+from distillery.planning.bookkeeping import expired, noted, removals
+from distillery.planning.control import parse_time
+from distillery.planning.decide import decide
+from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
+from distillery.planning.observed import Observed, Patience
+from distillery.planning.observing import Facts, observe
+from distillery.planning.profile import BuiltinProfile
+from distillery.planning.status import status_of, status_without_plan
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 30.0
+"""A job at work is looked at this often even if nothing is heard of it."""
+RETRY_REFUSED_SECONDS = 60.0
+
+
+class Reconciler:
+    """Brings jobs forward, one look at a time. Everything it remembers may be lost."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        telling: Telling,
+        builtin: BuiltinProfile,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._telling = telling
+        self._intake = Intake(kube, builtin)
+        self._observer = Observer(cache, clock)
+        self._applier = Applier(kube)
+        self._publisher = Publisher(kube)
+
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Look at a job once. Returns: seconds after which it wants to be looked at again, or None."""
+        document = await self._kube.find(DISTILLATION_JOBS, name, namespace)
+        if document is None or document["metadata"].get("deletionTimestamp"):
+            return None  # ownerReferences clear everything away
+        before = _status(document)
+        try:
+            subject = await self._intake.understand(document, before)
+            return await self._bring_forward(document, before, subject)
+        except Refused as refused:
+            return await self._refuse(document, before, refused)
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a job that is gone."""
+        self._observer.forget(uid)
+        self._publisher.forget(uid)
+        self._telling.forget(uid)
+
+    async def _bring_forward(
+        self, document: dict[str, Any], before: Status, subject: Subject
+    ) -> float | None:
+        record, reports = await self._applier.maps(subject)
+        facts, complaints = self._observer.facts(subject.ref, record, reports)
+        notes = noted(facts)
+        facts = _with(facts, notes)
+        observed = observe(facts, subject.control, _patience(subject), subject.plan.generation)
+        decision = decide(subject.plan, observed, facts.now)
+        after = self._status_after(subject, observed, decision, before, facts.now)
+        looks = await self._apply(subject, decision, facts, record, notes)
+        looks += await self._clear_away(subject, decision, facts, after)
+        complaint = await self._publisher.release(subject, after) if isinstance(decision, Finish) else None
+        complaints += [*subject.control.complaints, *([complaint] if complaint else [])]
+        looks.append(await self._write(document, before, after, complaints))
+        return _soonest(looks)
+
+    async def _apply(
+        self,
+        subject: Subject,
+        decision: Decision,
+        facts: Facts,
+        record: dict[str, Any],
+        notes: dict[str, Any],
+    ) -> list[float | None]:
+        """Carry the decision out. Returns: seconds after which to look again."""
+        match decision:
+            case Submit():
+                await self._applier.submit(subject, decision, facts, record, notes)
+                return [LOOK_AGAIN_SECONDS]
+            case Cancel():
+                await self._applier.write_record(record, {**notes, **self._applier.stop(decision, facts)})
+                return [1.0]
+            case Wait():
+                await self._applier.write_record(record, notes)
+                until = [] if decision.until is None else [max(0.0, decision.until - facts.now)]
+                return [*until, LOOK_AGAIN_SECONDS]
+            case Finish():
+                await self._applier.write_record(record, notes)
+                return [LOOK_AGAIN_SECONDS] if any(e.ended_at is None for e in facts.entries.values()) else []
+
+    async def _clear_away(
+        self, subject: Subject, decision: Decision, facts: Facts, after: Status
+    ) -> list[float | None]:
+        """Delete what has served. Returns: when more will be due, in seconds from now."""
+        gone, look = removals(facts, subject.profile.checkpoint_window_seconds)
+        await self._applier.remove(subject.ref, gone)
+        looks = [None if look is None else look - facts.now]
+        if isinstance(decision, Finish):
+            ttl = subject.job.spec.ttl_seconds_after_finished
+            gone, look = expired(facts, _finished_at(after, facts.now), ttl)
+            await self._applier.remove(subject.ref, gone)
+            looks.append(None if look is None else look - facts.now)
+        return looks
+
+    async def _write(
+        self, document: dict[str, Any], before: Status, after: Status, complaints: Sequence[str]
+    ) -> float | None:
+        """Write the status if it says something new, then tell what has happened."""
+        later = await self._publisher.status(document, before, after, self._clock())
+        await self._telling.tell(document, before, after, complaints)
+        return later
+
+    async def _refuse(self, document: dict[str, Any], before: Status, refused: Refused) -> float | None:
+        after = status_without_plan(
+            before,
+            document["metadata"]["generation"],
+            refused.reason,
+            refused.message,
+            stalled=refused.stalled,
+            now=self._clock(),
+        )
+        await self._write(document, before, after, ())
+        return None if refused.stalled else RETRY_REFUSED_SECONDS
+
+    def _status_after(
+        self, subject: Subject, observed: Observed, decision: Decision, before: Status, now: float
+    ) -> Status:
+        profile = ProfileStatus(name=subject.profile.name, digest=subject.snapshot)
+        status = status_of(subject.plan, observed, decision, before, now)
+        return status.model_copy(update={"profile": profile})
+
+
+def _status(document: dict[str, Any]) -> Status:
+    """Return the status as stored; one that cannot be read is written anew from the facts."""
+    try:
+        return Status.model_validate(document.get("status") or {})
+    except ValidationError as error:
+        log.warning("the stored status cannot be read and is written anew: %s", error.errors()[0]["msg"])
+        return Status()
+
+
+def _with(facts: Facts, notes: dict[str, Any]) -> Facts:
+    """Return the facts with the record as it will be after the notes are written."""
+    return replace(facts, entries={**facts.entries, **notes})
+
+
+def _patience(subject: Subject) -> Patience:
+    profile = subject.profile
+    return Patience(heartbeat=profile.heartbeat_deadline_seconds, pending=profile.pending_deadline_seconds)
+
+
+def _finished_at(status: Status, now: float) -> float:
+    """Return when the job came to its end."""
+    ended = find_condition(status.conditions, ConditionType.RECONCILING)
+    time = parse_time(ended.last_transition_time) if ended is not None else None
+    return now if time is None else time
+
+
+def _soonest(looks: Sequence[float | None]) -> float | None:
+    return min((max(0.0, look) for look in looks if look is not None), default=None)

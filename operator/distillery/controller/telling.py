@@ -1,0 +1,70 @@
+"""What has happened to a job, told once: as Events for people, as metrics for the platform team."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from distillery.api.v1alpha1.status import StageStatus, Status
+from distillery.controller.events import Events
+from distillery.controller.telemetry import Metrics
+from distillery.planning.control import parse_time
+from distillery.planning.transitions import transitions
+
+MOST_COMPLAINTS = 100
+"""Complaints remembered per job, so that none is told twice; beyond these nothing more is told."""
+
+
+class Telling:
+    """Compares a job's status before and after a look."""
+
+    def __init__(self, events: Events, metrics: Metrics) -> None:
+        self._events = events
+        self._metrics = metrics
+        self._complained: dict[str, set[str]] = {}
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a job that is gone."""
+        self._complained.pop(uid, None)
+
+    async def tell(
+        self, document: dict[str, Any], before: Status, after: Status, complaints: Sequence[str]
+    ) -> None:
+        """Tell what changed, and each complaint once.
+
+        Args:
+            document: the DistillationJob.
+            before: its status when the look began.
+            after: its status now.
+            complaints: what was ignored, with the reason.
+        """
+        for transition in transitions(before, after):
+            await self._events.post(document, transition.kind, transition.reason, transition.message)
+        self._count(before, after)
+        known = self._complained.setdefault(document["metadata"]["uid"], set())
+        for complaint in complaints:
+            if complaint not in known and len(known) < MOST_COMPLAINTS:
+                known.add(complaint)
+                await self._events.post(document, "Warning", "Ignored", complaint)
+
+    def _count(self, before: Status, after: Status) -> None:
+        old = {stage.name: stage for stage in before.stages}
+        for stage in after.stages:
+            known = old.get(stage.name)
+            if stage.state in ("Pending", "Running") or (known is not None and _same_end(known, stage)):
+                continue
+            outcome = "Reused" if stage.reused else stage.state
+            if not stage.reused:
+                self._metrics.attempt_ended(stage.name, stage.state)
+            self._metrics.stage_ended(stage.name, outcome, _seconds(stage))
+        spent, was = after.cost.spent or 0, before.cost.spent or 0
+        self._metrics.spent(after.cost.currency, float(spent - was))
+
+
+def _same_end(before: StageStatus, after: StageStatus) -> bool:
+    return (before.state, before.attempt, before.identity) == (after.state, after.attempt, after.identity)
+
+
+def _seconds(stage: StageStatus) -> float:
+    start, end = parse_time(stage.start_time or ""), parse_time(stage.completion_time or "")
+    return 0.0 if start is None or end is None else max(0.0, end - start)

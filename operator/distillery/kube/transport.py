@@ -1,0 +1,143 @@
+"""One request to the API server: authentication, time limit, errors by what must happen next, the call counter."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from distillery.kube.errors import Unavailable, answer_error
+
+OnCall = Callable[[str, str, int | None, float], None]
+"""Told of every request: verb, plural, HTTP status or None when there was no answer, seconds until the answer."""
+
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+STREAM_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=90)
+"""A watch hears at least a bookmark a minute; 90 s of silence are a dead connection."""
+FOLLOW_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10)
+"""A followed log may be silent for as long as the program says nothing."""
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""Asks for a list whose items have nothing but metadata."""
+ANYTHING = "*/*"
+
+
+class Transport:
+    """Sends requests; knows nothing about kinds."""
+
+    def __init__(self, client: ApiClient, on_call: OnCall | None) -> None:
+        self._client = client
+        self._on_call = on_call
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def call(
+        self,
+        verb: str,
+        plural: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> dict[str, Any]:
+        """Send one request and return the JSON object of the answer.
+
+        Raises: the errors of kube/errors.py; Unavailable for everything that may pass, which includes a write that
+        was cut off and may have happened.
+        """
+        what = f"{verb} {path}"
+        async with self._send(
+            verb, plural, path, query, body, content_type, accept, REQUEST_TIMEOUT
+        ) as response:
+            data = await response.read()
+        try:
+            document = json.loads(data)
+        except ValueError as error:
+            raise Unavailable(what, "the answer is not JSON") from error
+        if not isinstance(document, dict):
+            raise Unavailable(what, "the answer is not an object")
+        return document
+
+    async def lines(
+        self,
+        verb: str,
+        plural: str,
+        path: str,
+        query: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout = STREAM_TIMEOUT,
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a request and yield the lines of the answer as they come, without their ends."""
+        async with self._send(verb, plural, path, query, None, JSON, ANYTHING, timeout) as response:
+            rest = b""
+            # Our own splitting: readline() refuses lines beyond its buffer, and an object may be 1.5 MB and more.
+            async for chunk in response.content.iter_any():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+            if rest:
+                yield rest
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        verb: str,
+        plural: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        content_type: str,
+        accept: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        what = f"{verb} {path}"
+        started = time.monotonic()
+        status: int | None = None
+        try:
+            request = await self._client.param_serialize(
+                METHODS[verb],
+                path,
+                query_params=list((query or {}).items()),
+                header_params={"Accept": accept, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            answer = await self._client.call_api(*request, _request_timeout=timeout)
+            status = answer.status
+            self._count(verb, plural, status, started)
+            response: aiohttp.ClientResponse = answer.response
+            async with response:
+                if not 200 <= status <= 299:
+                    raise answer_error(what, verb, status, response.headers, await response.read())
+                yield response
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            if status is None:
+                self._count(verb, plural, None, started)
+            raise Unavailable(what, f"{type(error).__name__} {error}".strip()) from error
+
+    def _count(self, verb: str, plural: str, status: int | None, started: float) -> None:
+        if self._on_call is not None:
+            self._on_call(verb, plural, status, time.monotonic() - started)
+
+
+METHODS = {
+    "get": "GET",
+    "list": "GET",
+    "watch": "GET",
+    "logs": "GET",
+    "create": "POST",
+    "update": "PUT",
+    "patch": "PATCH",
+    "delete": "DELETE",
+}
+"""HTTP methods of the verbs, which are RBAC's, plus `logs`."""

@@ -1,0 +1,408 @@
+"""A job comes to its end whatever happens to the operator on the way, and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from controller_world import NAMESPACE, World, ended
+from distillery.api.v1alpha1.conditions import ConditionType, find_condition
+from distillery.api.v1alpha1.status import Status
+from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS, RAY_JOBS
+from distillery.planning.failures import MAX_INFRASTRUCTURE_FAILURES
+from distillery.stages.assignment import Assignment
+from distillery.stages.report import Failure, Report
+
+STAGES = ["dataset", "teacher", "filter", "student", "evaluation"]
+EARLY, LATE = "2026-11-03T12:30:00Z", "2026-11-03T13:30:00Z"
+
+
+def story(status: Status) -> dict[str, Any]:
+    """Return what must not depend on what happened on the way."""
+    return {
+        "phase": status.phase,
+        "stages": [(s.name, s.state, s.identity, s.reused) for s in status.stages],
+        "release": status.release,
+        "conditions": sorted((c.type, c.status, c.reason) for c in status.conditions),
+    }
+
+
+async def finished(world: World) -> Status:
+    await world.apply()
+    return await world.run(ended)
+
+
+def undisturbed() -> tuple[World, Status]:
+    world = World()
+    return world, asyncio.run(finished(world))
+
+
+def condition(status: Status, type_: str) -> tuple[str, str]:
+    found = find_condition(status.conditions, ConditionType(type_))
+    assert found is not None
+    return found.status, found.reason
+
+
+def failing(failure_class: str, reason: str, times: int) -> Any:
+    left = [times]
+
+    def fail(assignment: Assignment) -> Report | None:
+        if assignment.run.stage != "teacher" or not left[0]:
+            return None
+        left[0] -= 1
+        failure = Failure.model_validate(
+            {"failureClass": failure_class, "reason": reason, "message": "because"}
+        )
+        return Report(stage="teacher", recipe="", attempt=0, state="failed", failure=failure)
+
+    return fail
+
+
+def test_a_job_runs_from_its_dataset_to_a_release() -> None:
+    world, status = undisturbed()
+    assert [(s.name, s.state, s.attempt) for s in status.stages] == [
+        (name, "Succeeded", 1) for name in STAGES
+    ]
+    assert condition(status, "Ready") == ("True", "GatesPassed")
+    assert status.release is not None
+    release = asyncio.run(world.api.get(CONFIG_MAPS, "distillery-release-router", NAMESPACE))
+    assert release["data"]["version"] == status.release.version
+    assert set(world.kuberay.commits.values()) == {1}
+    assert world.told.complaints == []
+
+
+def test_a_finished_job_costs_at_most_forty_writes() -> None:
+    world, _ = undisturbed()
+    by_hand = {"RayCluster", "Pod"}
+    ours = [
+        (verb, plural)
+        for verb, plural, name in world.api.writes
+        if plural not in ("rayclusters", "pods")
+        and (verb, plural) not in (("status", "rayjobs"), ("patch", "configmaps"))
+    ]
+    assert by_hand
+    assert len(ours) <= 40, Counter(ours)
+
+
+def test_a_finished_job_wants_no_more_attention_and_writes_nothing_more() -> None:
+    world, status = undisturbed()
+
+    async def again() -> float | None:
+        for _ in range(3):
+            await world.turn(100.0)
+        return await world.operator.reconcile(NAMESPACE, "ticket-routing")
+
+    asyncio.run(again())
+    writes = len(world.api.writes)
+    assert asyncio.run(again()) is None
+    assert world.api.writes[writes:] == []
+    assert asyncio.run(world.status()) == status
+
+
+WRITES = 45
+FAULTS = ["crash before", "crash after", "unavailable", "lost answer", "conflict"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_any_write_changes_nothing_in_the_end(fault: str) -> None:
+    _, expected = undisturbed()
+
+    async def disturbed(nth: int) -> World:
+        world = World()
+        world.start_operator(nth, fault)
+        await finished(world)
+        return world
+
+    for nth in range(1, WRITES):
+        world = asyncio.run(disturbed(nth))
+        assert story(asyncio.run(world.status())) == story(expected), f"{fault} at write {nth}"
+        assert set(world.kuberay.commits.values()) == {1}
+        assert set(world.kuberay.most_live.values()) == {1}
+
+
+def test_two_operators_at_once_are_harmless() -> None:
+    async def both() -> World:
+        world = World()
+        await world.apply()
+        first, second = world.start_operator(), None
+        first_cache = world.cache
+        second = world.start_operator()
+        second_cache = world.cache
+        for _ in range(120):
+            world.now += 1.0
+            await world.kuberay.tick()
+            for operator, cache in ((first, first_cache), (second, second_cache)):
+                world.cache = cache
+                await world.look()
+                world.operator = operator
+            results = await asyncio.gather(
+                first.reconcile(NAMESPACE, "ticket-routing"),
+                second.reconcile(NAMESPACE, "ticket-routing"),
+                return_exceptions=True,
+            )
+            assert all(not isinstance(r, BaseException) or isinstance(r, Exception) for r in results)
+        return world
+
+    _, expected = undisturbed()
+    world = asyncio.run(both())
+    assert story(asyncio.run(world.status())) == story(expected)
+    assert set(world.kuberay.commits.values()) == {1}
+    assert set(world.kuberay.most_live.values()) == {1}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("victim", ["rayjobs", "rayclusters"])
+def test_objects_deleted_by_hand_lead_to_another_attempt(stage: str, victim: str) -> None:
+    async def run() -> World:
+        world = World()
+        held = [True]
+        world.kuberay.hold = lambda a: held[0] and a.run.stage == stage
+        await world.apply()
+        await world.run(lambda s: any(x.name == stage and x.progress for x in s.stages))
+        for key in [k for k in world.api.objects if k[0] == victim and f"-{stage}-" in k[2]]:
+            del world.api.objects[key]
+        held[0] = False
+        await world.run(ended)
+        return world
+
+    world = asyncio.run(run())
+    _, expected = undisturbed()
+    assert story(asyncio.run(world.status())) == story(expected)
+    assert set(world.kuberay.most_live.values()) == {1}
+
+
+def test_a_second_object_of_the_same_spec_adopts_everything_after_its_dataset() -> None:
+    world, first = undisturbed()
+
+    async def again() -> Status:
+        await world.api.delete(DISTILLATION_JOBS, "ticket-routing", NAMESPACE)
+        for key in [k for k in world.api.objects if k[0] in ("rayjobs", "rayclusters", "pods")]:
+            del world.api.objects[key]
+        return await finished(world)
+
+    second = asyncio.run(again())
+    assert [(s.name, s.reused) for s in second.stages] == [(name, True) for name in STAGES]
+    assert [s.identity for s in second.stages] == [s.identity for s in first.stages]
+    assert sum(s.attempt for s in second.stages) == 1
+
+
+def test_an_edit_of_the_filter_runs_filter_student_and_evaluation_again() -> None:
+    world, first = undisturbed()
+
+    async def edit() -> Status:
+        await world.apply(filter={"discard": {"max": 0.4}})
+        return await world.run(lambda s: s.observed_generation == 2 and ended(s))
+
+    second = asyncio.run(edit())
+    assert [s.attempt for s in second.stages] == [1, 1, 2, 2, 2]
+    assert [s.identity for s in second.stages[:2]] == [s.identity for s in first.stages[:2]]
+
+
+def test_an_edit_in_mid_run_stops_what_it_changes_and_nothing_else() -> None:
+    async def run() -> tuple[World, Status]:
+        world = World()
+        held = [True]
+        world.kuberay.hold = lambda a: held[0] and a.run.stage == "filter"
+        await world.apply()
+        await world.run(lambda s: any(x.name == "filter" and x.progress for x in s.stages))
+        await world.apply(evaluation={**world.manifest["spec"]["evaluation"], "noiseRows": 7})
+        for _ in range(5):
+            await world.turn()
+        assert (await world.status()).stages[2].attempt == 1
+        await world.apply(filter={"discard": {"max": 0.4}})
+        await world.run(lambda s: s.stages[2].attempt == 2)
+        held[0] = False
+        return world, await world.run(ended)
+
+    world, status = asyncio.run(run())
+    assert [s.attempt for s in status.stages] == [1, 1, 2, 1, 1]
+    assert set(world.kuberay.most_live.values()) == {1}
+
+
+def test_suspend_and_resume_by_annotation() -> None:
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        held = [True]
+        world.kuberay.hold = lambda a: held[0] and a.run.stage == "student"
+        await world.apply()
+        await world.run(lambda s: any(x.name == "student" and x.progress for x in s.stages))
+        await world.annotate(suspend_requested_at=EARLY)
+        suspended = await world.run(lambda s: s.phase == "Suspended")
+        for _ in range(30):
+            await world.turn()
+        assert not [k for k in world.api.objects if k[0] in ("rayclusters", "pods")]
+        assert (await world.status()).phase == "Suspended"
+        held[0] = False
+        await world.annotate(resume_requested_at=LATE)
+        return suspended, await world.run(ended)
+
+    suspended, status = asyncio.run(run())
+    assert condition(suspended, "Suspended")[0] == condition(suspended, "Reconciling")[0] == "True"
+    assert status.phase == "Succeeded"
+    assert status.handled == {"suspend-requested-at": EARLY, "resume-requested-at": LATE}
+    assert status.stages[3].attempt == 2
+
+
+def test_cancel_then_retry() -> None:
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        world.kuberay.hold = lambda a: a.run.stage == "teacher"
+        await world.apply()
+        await world.run(lambda s: any(x.name == "teacher" and x.progress for x in s.stages))
+        await world.annotate(cancel_requested_at=EARLY)
+        cancelled = await world.run(ended)
+        world.kuberay.hold = lambda a: False
+        await world.annotate(retry_requested_at=LATE)
+        return cancelled, await world.run(lambda s: s.phase == "Succeeded")
+
+    cancelled, status = asyncio.run(run())
+    assert condition(cancelled, "Stalled") == condition(cancelled, "Failed") == ("True", "Cancelled")
+    assert status.phase == "Succeeded"
+
+
+def test_a_rerun_runs_one_stage_and_what_follows_from_it() -> None:
+    world, first = undisturbed()
+
+    async def rerun() -> Status:
+        await world.annotate(rerun_requested_at=f"{EARLY}/student")
+        return await world.run(lambda s: ended(s) and s.stages[3].identity != first.stages[3].identity)
+
+    second = asyncio.run(rerun())
+    assert [s.attempt for s in second.stages] == [1, 1, 1, 2, 2]
+
+
+def test_infrastructure_failures_are_retried_and_user_errors_are_not() -> None:
+    async def run(failure_class: str, times: int) -> Status:
+        world = World()
+        world.kuberay.fail = failing(failure_class, "Trouble", times)
+        await world.apply()
+        return await world.run(ended, turns=600)
+
+    recovered = asyncio.run(run("infrastructure", 2))
+    assert (recovered.phase, recovered.stages[1].attempt) == ("Succeeded", 3)
+    exhausted = asyncio.run(run("infrastructure", MAX_INFRASTRUCTURE_FAILURES))
+    assert (exhausted.phase, exhausted.stages[1].attempt) == ("Failed", MAX_INFRASTRUCTURE_FAILURES)
+    stopped = asyncio.run(run("user", 1))
+    assert (stopped.phase, condition(stopped, "Stalled")) == ("Failed", ("True", "Trouble"))
+    budget = asyncio.run(run("budget", 1))
+    assert budget.phase == "Stopped"
+
+
+def test_a_raised_budget_goes_on() -> None:
+    async def run() -> Status:
+        world = World()
+        world.kuberay.fail = failing("budget", "BudgetReached", 1)
+        await world.apply(budget={"maxCost": "1.00"})
+        await world.run(ended)
+        await world.apply(budget={"maxCost": "2.00"})
+        return await world.run(lambda s: s.phase == "Succeeded")
+
+    assert asyncio.run(run()).stages[1].attempt == 2
+
+
+def test_a_silent_worker_is_given_up_after_its_deadline() -> None:
+    async def run() -> Status:
+        world = World()
+        original = world.kuberay.hold
+        quiet = [False]
+
+        def hold(assignment: Assignment) -> bool:
+            return assignment.run.stage == "filter" and assignment.attempt == 1
+
+        world.kuberay.hold = hold
+        await world.apply()
+        await world.run(lambda s: any(x.name == "filter" and x.progress for x in s.stages))
+        report = world.kuberay._report
+
+        async def silent(assignment: Assignment, **fields: Any) -> None:
+            if not hold(assignment):
+                await report(assignment, **fields)
+
+        world.kuberay._report = silent  # type: ignore[method-assign]
+        assert original is not quiet
+        return await world.run(ended, turns=600)
+
+    status = asyncio.run(run())
+    assert (status.phase, status.stages[2].attempt) == ("Succeeded", 2)
+
+
+def test_time_to_live_removes_rayjobs_and_the_job_stays_finished() -> None:
+    async def run() -> tuple[Status, Status, list[str]]:
+        world = World()
+        await world.apply(ttlSecondsAfterFinished=60)
+        before = await world.run(ended)
+        assert [k for k in world.api.objects if k[0] == "rayjobs"]
+        for _ in range(5):
+            await world.turn(30.0)
+        world.start_operator()
+        await world.turn()
+        return before, await world.status(), [k[0] for k in world.api.objects]
+
+    before, after, left = asyncio.run(run())
+    assert after == before
+    assert left.count("rayjobs") == 0
+    assert left.count("configmaps") == 4  # record, reports, profile snapshot, release
+
+
+def test_a_spec_that_is_wrong_is_told_with_its_field_and_repaired_by_an_edit() -> None:
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        await world.apply(dataset={"sources": [{"uri": "s3://logs/x.jsonl", "format": "plain"}]})
+        wrong = await world.run(lambda s: s.phase == "Failed")
+        await world.apply(dataset=world.manifest["spec"]["dataset"])
+        return wrong, await world.run(lambda s: s.phase == "Succeeded")
+
+    wrong, right = asyncio.run(run())
+    assert condition(wrong, "Stalled") == ("True", "InvalidSpec")
+    found = find_condition(wrong.conditions, ConditionType.READY)
+    assert found is not None
+    assert "spec.dataset.input" in found.message
+    assert right.phase == "Succeeded"
+
+
+def test_a_profile_that_is_missing_is_waited_for() -> None:
+    from distillery.kube.resources import DISTILLATION_PROFILES
+
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        await world.apply(profile="gold")
+        waiting = await world.run(lambda s: bool(s.conditions))
+        profile = {
+            "apiVersion": "distillery.dev/v1alpha1",
+            "kind": "DistillationProfile",
+            "metadata": {"name": "gold"},
+            "spec": {"image": "our/worker:1", "queueLabels": {"kueue.x-k8s.io/queue-name": "team"}},
+        }
+        await world.api.create(DISTILLATION_PROFILES, profile)
+        done = await world.run(ended)
+        jobs = await world.api.list(RAY_JOBS)
+        assert all(job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team" for job in jobs)
+        return waiting, done
+
+    waiting, done = asyncio.run(run())
+    assert condition(waiting, "Reconciling") == ("True", "ProfileMissing")
+    assert (done.phase, done.profile and done.profile.name) == ("Succeeded", "gold")
+
+
+def test_garbage_in_the_reports_is_ignored_and_said_so() -> None:
+    async def run() -> World:
+        world = World()
+        world.kuberay.hold = lambda a: a.run.stage == "filter" and not world.told.complaints
+        await world.apply()
+        status = await world.run(lambda s: any(x.name == "filter" and x.progress for x in s.stages))
+        assert status.stages[2].state == "Running"
+        name = next(k[2] for k in world.api.objects if k[2].endswith("-reports"))
+        patch = {"data": {"dataset.1": "{", "teacher.1": "x" * 9000, "nothing.7": "{}"}}
+        await world.api.merge(CONFIG_MAPS, name, patch, NAMESPACE)
+        await world.run(ended)
+        return world
+
+    world = asyncio.run(run())
+    assert set(world.kuberay.commits.values()) == {1}
+    complaints = " ".join(world.told.complaints)
+    assert "report dataset.1 is ignored: text: Invalid JSON" in complaints
+    assert "report teacher.1 is ignored: 9000 bytes" in complaints
+    assert "report 'nothing.7' is ignored: there is no such attempt" in complaints

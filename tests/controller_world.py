@@ -1,0 +1,180 @@
+"""A small world for the operator: the API in memory, a simulated KubeRay, a clock, and an operator that may crash."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distillery.api.v1alpha1.status import Status
+from distillery.api.yaml import load_yaml
+from distillery.controller.cache import Cache
+from distillery.controller.projection import project_cluster, project_pod, project_rayjob
+from distillery.controller.reconcile import Reconciler
+from distillery.errors import TransientError
+from distillery.kube.errors import Stale
+from distillery.kube.resources import DISTILLATION_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from distillery.planning.children import ClusterView, PodView, RayJobView
+from distillery.planning.profile import BuiltinProfile
+from memory_api import MemoryApi
+from simulated_kuberay import SimulatedKubeRay
+
+NAMESPACE, NAME = "support", "ticket-routing"
+MANIFEST = """
+apiVersion: distillery.dev/v1alpha1
+kind: DistillationJob
+metadata: {name: ticket-routing, namespace: support}
+spec:
+  storage: {uri: "s3://models/distillery", endpoint: "http://s3:9000", credentialsSecret: s3}
+  task: {output: {format: label, labels: [billing, login]}}
+  dataset:
+    sources: [{uri: "s3://logs/tickets.jsonl"}]
+    input: "{text}"
+  teacher:
+    model: large
+    endpoint: {url: "http://teacher:8000/v1", apiKeySecret: {name: teacher, key: api-key}}
+    pricing: {promptPerMillion: "1", completionPerMillion: "1"}
+  student:
+    base:
+      architecture:
+        {model_type: llama, hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64}
+      tokenizer: {train: {vocabSize: 500}}
+  evaluation: {gates: {retention: {min: 0.9, basis: teacher}}}
+  release: {name: router}
+"""
+VIEWS: tuple[tuple[Resource, Any, Any], ...] = (
+    (RAY_JOBS, RayJobView, project_rayjob),
+    (RAY_CLUSTERS, ClusterView, project_cluster),
+    (PODS, PodView, project_pod),
+)
+
+
+class Crash(BaseException):
+    """The operator's process ends here."""
+
+
+class Faulty:
+    """The API as an operator sees it that crashes or is refused at its `nth` write. Reads pass through."""
+
+    def __init__(self, api: MemoryApi, nth: int | None, fault: str) -> None:
+        self._api = api
+        self._left = nth
+        self._fault = fault
+
+    def __getattr__(self, verb: str) -> Any:
+        method = getattr(self._api, verb)
+        if verb not in ("create", "replace", "replace_status", "merge", "delete"):
+            return method
+
+        async def write(*args: Any, **kwargs: Any) -> Any:
+            if self._left is not None:
+                self._left -= 1
+            if self._left != 0:
+                return await method(*args, **kwargs)
+            self._left = None
+            match self._fault:
+                case "crash before":
+                    raise Crash
+                case "crash after":
+                    await method(*args, **kwargs)
+                    raise Crash
+                case "unavailable":
+                    raise TransientError("503")
+                case "lost answer":
+                    await method(*args, **kwargs)
+                    raise TransientError("the answer was lost")
+                case "conflict":
+                    raise Stale("409")
+            raise AssertionError(self._fault)
+
+        return write
+
+
+class Told:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.statuses: list[Status] = []
+
+    async def tell(
+        self, document: dict[str, Any], before: Status, after: Status, complaints: Sequence[str]
+    ) -> None:
+        self.complaints += complaints
+        self.statuses.append(after)
+
+
+class World:
+    """One namespace with one job and operators over it; time passes only in `turn`."""
+
+    def __init__(self, manifest: str = MANIFEST) -> None:
+        self.api = MemoryApi()
+        self.now = 1_000_000.0
+        self.kuberay = SimulatedKubeRay(self.api, lambda: self.now)
+        self.told = Told()
+        self.manifest = load_yaml(manifest, "job.yaml")
+        self.cache = Cache()
+        self.operator = self.start_operator()
+        self.crashes = 0
+
+    def start_operator(self, nth: int | None = None, fault: str = "crash before") -> Reconciler:
+        """Start an operator that forgets everything but what the API holds."""
+        self.cache = Cache()
+        builtin = BuiltinProfile(image="distillery/worker:test")
+        kube: Any = Faulty(self.api, nth, fault)
+        telling: Any = self.told
+        self.operator = Reconciler(kube, self.cache, telling, builtin, lambda: self.now)
+        return self.operator
+
+    async def apply(self, **spec: Any) -> None:
+        """Create the job, or edit fields of its spec."""
+        found = await self.api.find(DISTILLATION_JOBS, NAME, NAMESPACE)
+        if found is None:
+            await self.api.create(
+                DISTILLATION_JOBS, {**self.manifest, "spec": {**self.manifest["spec"], **spec}}
+            )
+        else:
+            await self.api.replace(DISTILLATION_JOBS, {**found, "spec": {**found["spec"], **spec}})
+
+    async def annotate(self, **annotations: str) -> None:
+        """Set control annotations."""
+        keys = {f"distillery.dev/{name.replace('_', '-')}": value for name, value in annotations.items()}
+        await self.api.merge(DISTILLATION_JOBS, NAME, {"metadata": {"annotations": keys}}, NAMESPACE)
+
+    async def look(self) -> None:
+        """Let the operator see the cluster."""
+        for resource, kind, project in VIEWS:
+            mark = self.cache.mark()
+            self.cache.relist(kind, [project(item) for item in await self.api.list(resource)], mark)
+
+    async def turn(self, seconds: float = 1.0) -> None:
+        """Let time pass: KubeRay does a step, the operator looks once; a crash starts it anew."""
+        self.now += seconds
+        await self.kuberay.tick()
+        await self.look()
+        try:
+            await self.operator.reconcile(NAMESPACE, NAME)
+        except Crash:
+            self.crashes += 1
+            self.start_operator()
+        except (TransientError, Stale):
+            return
+
+    async def run(self, until: Callable[[Status], bool], turns: int = 200) -> Status:
+        """Turn until the status says so. Raises: AssertionError if it never does."""
+        for _ in range(turns):
+            await self.turn()
+            status = await self.status()
+            if until(status):
+                return status
+        raise AssertionError(f"not reached within {turns} turns: {await self.status()}")
+
+    async def status(self) -> Status:
+        """Return the stored status."""
+        found = await self.api.find(DISTILLATION_JOBS, NAME, NAMESPACE)
+        return Status.model_validate(copy.deepcopy((found or {}).get("status") or {}))
+
+
+def ended(status: Status) -> bool:
+    """Say whether a job has come to an end that its spec's generation shares."""
+    return status.phase in ("Succeeded", "GatesFailed", "Failed", "Stopped")

@@ -1,0 +1,273 @@
+"""Plays KubeRay and the worker for RayJobs of ours: clusters and pods come and go, stages commit, reports are written.
+
+It speaks to the API only, so it works on the API in memory and on a real API server. What it never does is work:
+a stage's output digest follows from its identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from distillery.errors import DistilleryError
+from distillery.kube.errors import Exists, NotFound, Stale
+from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS
+from distillery.manifests.configmap import ASSIGNMENT_KEY
+from distillery.stages.assignment import Assignment
+from distillery.stages.identity import stage_identity
+from distillery.stages.report import Outcome, Report
+
+SOURCES = "pinned-sources"
+VERDICT = {"verdict": "passed", "releaseVersion": "0123456789ab", "retention": 0.97, "interval": [0.95, 0.99]}
+
+
+@dataclass
+class SimulatedKubeRay:
+    """Moves every RayJob one step further per `tick`. `commits` counts how often each identity was committed."""
+
+    kube: Any
+    now: Callable[[], float]
+    namespace: str | None = None
+    store: dict[str, Outcome] = field(default_factory=dict)
+    commits: dict[str, int] = field(default_factory=dict)
+    fail: Callable[[Assignment], Report | None] = field(default=lambda assignment: None)
+    """Says how a stage ends instead of committing."""
+    hold: Callable[[Assignment], bool] = field(default=lambda assignment: False)
+    """Says whether a stage goes on working."""
+    most_live: dict[tuple[str, str], int] = field(default_factory=dict)
+    """The most RayClusters of one (job uid, stage) that were ever there at once."""
+
+    async def tick(self) -> None:
+        jobs = await self.kube.list(RAY_JOBS, self.namespace)
+        await self._collect(jobs)
+        for job in jobs:
+            if not job["metadata"].get("deletionTimestamp"):
+                await self.advance(job)
+
+    async def _collect(self, jobs: list[dict[str, Any]]) -> None:
+        """Play the garbage collector: what belongs to a RayJob goes with it."""
+        uids = {job["metadata"]["uid"] for job in jobs}
+        counts: dict[tuple[str, str], int] = {}
+        for resource in (RAY_CLUSTERS, PODS):
+            for child in await self.kube.list(resource, self.namespace):
+                metadata = child["metadata"]
+                if metadata["ownerReferences"][0]["uid"] not in uids:
+                    await self.kube.delete(resource, metadata["name"], metadata["namespace"])
+                elif resource is RAY_CLUSTERS:
+                    key = _stage_of(child)
+                    counts[key] = counts.get(key, 0) + 1
+        for key, count in counts.items():
+            self.most_live[key] = max(count, self.most_live.get(key, 0))
+
+    async def advance(self, job: dict[str, Any]) -> None:
+        """Move one RayJob one step further."""
+        state = (job.get("status") or {}).get("jobDeploymentStatus", "")
+        match state:
+            case "":
+                await self._start(job)
+            case "Initializing":
+                await self._set(job, "Running", "RUNNING")
+            case "Running":
+                await self._work(job)
+            case "Complete":
+                await self.shut_down(job)
+            case _:
+                return
+
+    async def _start(self, job: dict[str, Any]) -> None:
+        metadata = job["metadata"]
+        child = {
+            "namespace": metadata["namespace"],
+            "labels": dict(metadata["labels"]),
+            "ownerReferences": [
+                {
+                    "apiVersion": "ray.io/v1",
+                    "kind": "RayJob",
+                    "name": metadata["name"],
+                    "uid": metadata["uid"],
+                }
+            ],
+            "creationTimestamp": self._timestamp(),
+        }
+        cluster = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "metadata": {**child, "name": f"{metadata['name']}-c"},
+            "spec": job["spec"]["rayClusterSpec"],
+        }
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {**child, "name": f"{metadata['name']}-head"},
+            "spec": {"containers": [{"name": "ray-head", "image": "none"}]},
+        }
+        for resource, body in ((RAY_CLUSTERS, cluster), (PODS, pod)):
+            try:
+                await self.kube.create(resource, body)
+            except Exists:
+                continue
+        await self._set(job, "Initializing", "")
+
+    async def _work(self, job: dict[str, Any]) -> None:
+        metadata = job["metadata"]
+        try:
+            frozen = await self.kube.get(CONFIG_MAPS, metadata["name"], metadata["namespace"])
+        except NotFound:
+            return  # the pod waits for its volume
+        assignment = Assignment.model_validate_json(frozen["data"][ASSIGNMENT_KEY])
+        record = await self.kube.find(CONFIG_MAPS, assignment.record, assignment.namespace)
+        entry = json.loads((record or {}).get("data", {}).get(assignment.key, "{}"))
+        if entry.get("control") == "stop":
+            await self._report(assignment, state="stopped")
+        elif self.hold(assignment):
+            await self._report(assignment, progress={"done": 1, "total": 10})
+            return
+        elif (failed := self.fail(assignment)) is not None:
+            await self._report(assignment, state=failed.state, failure=failed.failure)
+        else:
+            await self._commit(assignment)
+        await self._set(job, "Complete", "SUCCEEDED")
+
+    async def _commit(self, assignment: Assignment) -> None:
+        run = assignment.run
+        outputs: dict[str, str] = {parent.stage: parent.output_digest for parent in run.parents}
+        sources = SOURCES if not run.consumes else None
+        identity = stage_identity(run.recipe, run.consumes, outputs, sources)
+        assert identity is not None
+        if identity not in self.store:
+            self.commits[identity] = self.commits.get(identity, 0) + 1
+        reused = identity in self.store
+        summary = VERDICT if run.stage == "evaluation" else {}
+        outcome = Outcome(
+            stage=run.stage, identity=identity, output_digest=f"out-{identity}", summary=summary
+        )
+        self.store[identity] = outcome
+        outputs[run.stage] = outcome.output_digest
+        reusable = []
+        for later in run.later:
+            known = stage_identity(later.recipe, later.consumes, outputs, None)
+            if known is None or known not in self.store:
+                break
+            reusable.append(self.store[known].model_copy(update={"reused": True}))
+            outputs[later.stage] = self.store[known].output_digest
+        await self._report(
+            assignment,
+            state="succeeded",
+            sources=sources,
+            result=outcome.model_copy(update={"reused": reused}).to_wire(),
+            reusable=[found.to_wire() for found in reusable],
+        )
+
+    async def _report(self, assignment: Assignment, **fields: Any) -> None:
+        reports = await self.kube.find(CONFIG_MAPS, assignment.reports, assignment.namespace)
+        if reports is None:
+            return
+        text = (reports.get("data") or {}).get(assignment.key)
+        try:
+            before = json.loads(text or "{}").get("sequence", 0)
+        except ValueError:
+            before = 0  # someone has scribbled over it
+        run = assignment.run
+        report = Report.model_validate(
+            {
+                "stage": run.stage,
+                "recipe": run.recipe,
+                "attempt": assignment.attempt,
+                **fields,
+                "sequence": before + 1,
+                "at": self.now(),
+            }
+        )
+        patch = {"data": {assignment.key: report.model_dump_json(by_alias=True, exclude_none=True)}}
+        await self.kube.merge(CONFIG_MAPS, assignment.reports, patch, assignment.namespace)
+
+    async def shut_down(self, job: dict[str, Any]) -> None:
+        """Remove what belongs to a RayJob."""
+        metadata = job["metadata"]
+        await self.kube.delete(PODS, f"{metadata['name']}-head", metadata["namespace"])
+        await self.kube.delete(RAY_CLUSTERS, f"{metadata['name']}-c", metadata["namespace"])
+
+    async def _set(self, job: dict[str, Any], deployment: str, status: str) -> None:
+        changed = {**job, "status": {"jobDeploymentStatus": deployment, "jobStatus": status}}
+        try:
+            await self.kube.replace_status(RAY_JOBS, changed)
+        except (Stale, NotFound):
+            return  # the next tick sees what has become of it
+
+    def _timestamp(self) -> str:
+        return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _stage_of(child: dict[str, Any]) -> tuple[str, str]:
+    """Return which stage of which job (uid) an object serves."""
+    labels = child["metadata"]["labels"]
+    return labels["distillery.dev/job-uid"], labels["distillery.dev/stage"]
+
+
+@dataclass
+class SimulatedCluster:
+    """Plays KubeRay for all namespaces of a real API server: a watch starts a player per RayJob, as a controller would.
+
+    Each namespace has a store of its own, so that the same spec is run and not adopted in each. `pace` is the pause
+    between two steps of a RayJob in seconds, `most` how many steps are done at once.
+    """
+
+    kube: Any
+    now: Callable[[], float]
+    pace: float = 0.2
+    most: int = 16
+    namespaces: dict[str, SimulatedKubeRay] = field(default_factory=dict)
+    _live: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _players: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Play until cancelled. Raises: what a player met and could not get over."""
+        slots = asyncio.Semaphore(self.most)
+        async with asyncio.TaskGroup() as group, aclosing(self.kube.watch(RAY_JOBS)) as events:
+            async for kind, job in events:
+                uid = job["metadata"]["uid"]
+                if kind != "DELETED" and uid not in self._players and not _over(job):
+                    self._players[uid] = group.create_task(self._play(job, slots))
+
+    def of(self, namespace: str) -> SimulatedKubeRay:
+        """Return the one that plays in a namespace."""
+        if namespace not in self.namespaces:
+            self.namespaces[namespace] = SimulatedKubeRay(self.kube, self.now, namespace)
+        return self.namespaces[namespace]
+
+    async def _play(self, job: dict[str, Any], slots: asyncio.Semaphore) -> None:
+        """Move a RayJob on until it is over or gone; its cluster and pod go with it."""
+        name, live = job["metadata"]["name"], self._live.setdefault(_stage_of(job), set())
+        over = False
+        while not over:
+            await asyncio.sleep(self.pace)
+            async with slots:
+                try:
+                    over = await self._step(job, live)
+                except DistilleryError:
+                    continue  # the API server is away, or someone else's step came between
+        live.discard(name)
+
+    async def _step(self, job: dict[str, Any], live: set[str]) -> bool:
+        """Do one step. Returns: whether it was the last."""
+        metadata = job["metadata"]
+        kuberay = self.of(metadata["namespace"])
+        now = await self.kube.find(RAY_JOBS, metadata["name"], metadata["namespace"])
+        if now is None or now["metadata"]["uid"] != metadata["uid"]:
+            await kuberay.shut_down(job)
+            return True
+        live.add(metadata["name"])
+        stage = _stage_of(job)
+        kuberay.most_live[stage] = max(len(live), kuberay.most_live.get(stage, 0))
+        await kuberay.advance(now)
+        return _over(now)
+
+
+def _over(job: dict[str, Any]) -> bool:
+    """Say whether a RayJob that was read in this state has been shut down in the step that followed."""
+    return (job.get("status") or {}).get("jobDeploymentStatus") == "Complete"
