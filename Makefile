@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help install quickstart test soak e2e-s3 lint verify fmt generate requirements bench clean
+.PHONY: help install quickstart test soak e2e-s3 e2e-api e2e-up e2e-down e2e e2e-full lint verify fmt generate \
+  requirements bench bench-operator clean
 
 help: ## Print this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,13 +36,33 @@ quickstart: $(READY) ## Distil a ticket router end to end on this machine (no ke
 
 test: $(READY) lint ## Lint, types, contracts, unit tests, a tiny job end to end (about 8 minutes on 2 cores)
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -m "not soak and not s3" --durations=10
+	@$(BIN)/python -m pytest -m "not soak and not s3 and not kube and not e2e" --durations=10
 
 soak: $(READY) ## The long repetitions: 20 kills, 5 quickstart seeds, coverage simulations
 	@$(BIN)/python -m pytest -m soak --timeout 3600 -s
 
 e2e-s3: $(READY) ## Store conformance and a job against a real S3 server (needs Go to build it)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" e2e/s3/run
+
+e2e-api: $(READY) ## What needs a real kube-apiserver only (Linux; needs Go to build it)
+	@$(BIN)/python -m pytest e2e/apiserver -m "kube and not full" --timeout 600 --durations=5
+
+e2e-up: ## Bring up a real one-node Kubernetes with KubeRay, S3 and our images (Linux, root, Go); leaves it running
+	@e2e/cluster/up
+
+e2e-down: ## Remove that cluster, leaving nothing behind but the cache
+	@e2e/cluster/down
+
+e2e: $(READY) ## Everything end to end: S3 server, API server, then the stories on the whole cluster
+	@$(MAKE) --no-print-directory e2e-s3
+	@$(MAKE) --no-print-directory e2e-api
+	@e2e/cluster/up
+	@e2e/cluster/enter $(BIN)/python -m pytest e2e/stories -m "e2e and not full" -x --timeout 1800 --durations=0
+
+e2e-full: $(READY) ## The long part: the whole fault matrix, Argo CD from scratch, parity with the quickstart (hours)
+	@$(BIN)/python -m pytest e2e/apiserver -m "kube and full" --timeout 3600
+	@e2e/cluster/up
+	@e2e/cluster/enter $(BIN)/python -m pytest e2e/stories -m "e2e and full" --timeout 7200 --durations=0
 
 lint: $(READY)
 	@echo "==> lint, types, import contracts"
@@ -50,12 +71,17 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
-generate: $(READY) ## Rewrite generated files (docs/fields.md, docs/commands.md)
+generate: $(READY) ## Rewrite generated files (crds, the chart's copies, docs/fields.md, docs/commands.md)
+	@$(BIN)/python -m distillery.api.crd crds
+	@cp crds/*.yaml charts/distillery/crds/
 	@$(BIN)/python -m distillery.api.reference > docs/fields.md
 	@$(BIN)/python docs/commands.py > docs/commands.md
 
 verify: $(READY) lint ## Check the house: lint, generated files are current, no stray package marker
 	@test ! -e operator/__init__.py || { echo "operator/__init__.py would shadow the standard library's operator"; exit 1; }
+	@new=$$(mktemp -d); $(BIN)/python -m distillery.api.crd $$new; \
+	  for old in crds charts/distillery/crds; do \
+	    diff -ru $$old $$new || { echo "$$old is stale: run make generate"; exit 1; }; done; rm -r $$new
 	@for file in fields:'-m distillery.api.reference' commands:docs/commands.py; do \
 	  $(BIN)/python $${file#*:} | diff -u docs/$${file%%:*}.md - \
 	    || { echo "docs/$${file%%:*}.md is stale: run make generate"; exit 1; }; done
@@ -70,8 +96,11 @@ requirements: ## Compile requirements/*.txt from pyproject.toml (no index addres
 	  $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links $${set#*:} pyproject.toml -o requirements/$${set%%:*}.txt; done
 
+bench-operator: $(READY) ## Print what a thousand jobs cost the operator, on a real kube-apiserver
+	@$(BIN)/python bench/operator.py
+
 bench: $(READY) ## Print measurements: teacher engine, near-duplicates, intervals
-	@for script in $$(find bench -name '*.py' | sort); do echo "==> $$script"; $(BIN)/python $$script; done
+	@for script in $$(find bench -name '*.py' ! -name operator.py | sort); do echo "==> $$script"; $(BIN)/python $$script; done
 
 clean: ## Remove everything that was built here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .distillery
