@@ -171,14 +171,14 @@ class FakeTeacher:
         """All prompt and completion tokens on the bill."""
         return sum(call["prompt"] for call in self.bill), sum(call["completion"] for call in self.bill)
 
-    async def _serve(self, port: int, ready: Any) -> None:
+    async def _serve(self, port: int, ready: Any, host: str = "127.0.0.1") -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post("/v1/chat/completions", self._completions)
         app.router.add_get("/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port, backlog=1024)
+        site = web.TCPSite(runner, host, port, backlog=1024)
         await site.start()
         host, port = runner.addresses[0][:2]
         self.url = f"http://{host}:{port}/v1"
@@ -384,6 +384,7 @@ def main() -> None:
     )
     parser.add_argument("--bill", type=Path)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--labels", help="comma-separated; a label is its own keyword")
     parser.add_argument("--api-key")
@@ -407,7 +408,7 @@ def main() -> None:
         print(url, flush=True)
 
     try:
-        asyncio.run(teacher._serve(args.port, ready))
+        asyncio.run(teacher._serve(args.port, ready, args.host))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from distillery.api.v1alpha1.common import Storage
+from distillery.api.v1alpha1.common import S3_ACCESS_KEY, S3_SECRET_KEY, S3_SESSION_TOKEN, Storage
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.refusals import Place
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import Problem, SpecError
-
-ACCESS_KEY = "AWS_ACCESS_KEY_ID"
-SECRET_KEY = "AWS_SECRET_ACCESS_KEY"
-SESSION_TOKEN = "AWS_SESSION_TOKEN"
 
 
 class SecretValues(Protocol):
@@ -105,13 +101,13 @@ def _open_s3(
         _check_endpoint(endpoint, field)
     credentials = None
     if credentials_secret is not None:
-        access = secrets.optional(credentials_secret, ACCESS_KEY)
-        secret = secrets.optional(credentials_secret, SECRET_KEY)
+        access = secrets.optional(credentials_secret, S3_ACCESS_KEY)
+        secret = secrets.optional(credentials_secret, S3_SECRET_KEY)
         if access is not None or secret is not None:
             credentials = S3Credentials(
-                access_key=access or secrets.get(credentials_secret, ACCESS_KEY),
-                secret_key=secret or secrets.get(credentials_secret, SECRET_KEY),
-                session_token=secrets.optional(credentials_secret, SESSION_TOKEN),
+                access_key=access or secrets.get(credentials_secret, S3_ACCESS_KEY),
+                secret_key=secret or secrets.get(credentials_secret, S3_SECRET_KEY),
+                session_token=secrets.optional(credentials_secret, S3_SESSION_TOKEN),
             )
     place = Place(bucket, uri.rstrip("/"), endpoint, credentials_secret, field)
     return S3Store(place, prefix, credentials)

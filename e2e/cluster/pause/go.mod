@@ -1,0 +1,3 @@
+module distillery.dev/e2e/cluster/pause
+
+go 1.24.0

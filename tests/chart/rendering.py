@@ -1,0 +1,59 @@
+"""Renders the chart with the real helm, found on PATH, in $HELM, or where `make e2e-up` keeps its tools."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+CHART = Path(__file__).parents[2] / "charts/distillery"
+Manifest = dict[str, Any]
+
+
+@cache
+def helm() -> str | None:
+    """Return the path of helm, or None."""
+    cached = sorted((Path.home() / ".cache/distillery/bin").glob("helm-v3*/helm"))
+    candidates = [os.environ.get("HELM"), shutil.which("helm"), *map(str, cached)]
+    return next((path for path in candidates if path and Path(path).is_file()), None)
+
+
+needs_helm = pytest.mark.skipif(helm() is None, reason="helm is not installed; `make e2e-up` builds it")
+
+
+def template(
+    values: Manifest | None = None, *, kubernetes: str = "1.34.0"
+) -> subprocess.CompletedProcess[str]:
+    """Run `helm template` with the values and return the completed process."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        YAML().dump(values or {}, file)
+        file.flush()
+        return subprocess.run(
+            [
+                helm() or "helm",
+                *("template", "distillery", str(CHART), "--namespace", "distillery-system"),
+                *("--kube-version", kubernetes, "--values", file.name),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def render(values: Manifest | None = None) -> list[Manifest]:
+    """Return the rendered objects. Raises: AssertionError with helm's words if it refuses."""
+    done = template(values)
+    assert done.returncode == 0, done.stderr
+    return [dict(document) for document in YAML(typ="safe", pure=True).load_all(done.stdout) if document]
+
+
+def of_kind(objects: list[Manifest], kind: str) -> dict[str, Manifest]:
+    """Return the objects of a kind by name."""
+    return {item["metadata"]["name"]: item for item in objects if item["kind"] == kind}

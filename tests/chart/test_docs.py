@@ -1,0 +1,61 @@
+"""What docs say about profiles, values, metrics and actions is what there is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from argocd.argo import JOB
+from chart.rendering import CHART
+from distillery.api.v1alpha1.distillation_profile import DistillationProfile
+from distillery.controller.telemetry import Metrics
+
+DOCS = CHART.parents[1] / "docs"
+
+
+def blocks(page: str) -> list[Any]:
+    """Return the YAML documents that a page shows."""
+    found = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    return [YAML(typ="safe", pure=True).load(text) for text in found]
+
+
+@pytest.mark.parametrize("page", ["install.md", "profiles.md"])
+def test_each_profile_that_is_shown_is_valid(page: str) -> None:
+    shown = [block for block in blocks(page) if block.get("kind") == "DistillationProfile"]
+    assert len(shown) == 1
+    assert DistillationProfile.model_validate(shown[0]).spec.image is not None
+
+
+def test_the_values_that_install_names_exist() -> None:
+    values = YAML(typ="safe", pure=True).load(CHART / "values.yaml")
+    table = (DOCS / "install.md").read_text().partition("| value | meaning |")[2].partition("\n\n")[0]
+    named = [name for row in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert len(named) >= 6
+    for name in named:
+        place = values
+        for part in name.split("."):
+            assert part in place, name
+            place = place[part]
+
+
+def test_the_metrics_are_those_that_are_listed() -> None:
+    served = {
+        line.split()[2]
+        for line in Metrics().text().decode().splitlines()
+        if line.startswith("# TYPE distillery_")
+    }
+    page = (DOCS / "operator.md").read_text()
+    assert set(re.findall(r"`(distillery_\w+)`", page)) == {
+        name for name in served if not name.endswith("_created")
+    }
+
+
+def test_every_action_is_described() -> None:
+    table = (DOCS / "gitops.md").read_text().partition("| action | offered |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`([a-z-]+)`", table))
+    defined = {path.parent.name for path in (JOB / "actions").glob("*/action.lua")}
+    assert {name for name in defined if not name.startswith("rerun-")} <= named
+    assert {"rerun-dataset", "rerun-evaluation"} <= named
