@@ -37,7 +37,11 @@ LIST_FAULTS = ("stale list",)
 KILLS = ("kill before", "kill after")
 
 ANSWERS = {
-    "conflict": (409, "Conflict", "the object has been modified; please apply your changes to the latest version"),
+    "conflict": (
+        409,
+        "Conflict",
+        "the object has been modified; please apply your changes to the latest version",
+    ),
     "exists": (409, "AlreadyExists", "it exists already"),
     "busy": (429, "TooManyRequests", "too many requests, please try again later"),
     "broken": (500, "InternalError", "an error on the server has prevented the request from succeeding"),
@@ -173,7 +177,9 @@ class FaultProxy:
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         async with self._session.get(
-            f"{self.server}{request.path_qs}", headers=_headers(request), skip_auto_headers=["Accept-Encoding"]
+            f"{self.server}{request.path_qs}",
+            headers=_headers(request),
+            skip_auto_headers=["Accept-Encoding"],
         ) as upstream:
             if upstream.status != 200:
                 return _answer(upstream.status, upstream.headers, await upstream.read())
@@ -184,6 +190,8 @@ class FaultProxy:
                 async for line in _lines(upstream.content):
                     if not await self._pass_on(line, held):
                         return _cut(request)
+            except ConnectionResetError:
+                pass  # the client has gone
             finally:
                 held.close()
             return response

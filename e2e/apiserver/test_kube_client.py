@@ -98,7 +98,7 @@ def test_a_long_list_comes_in_pages_and_with_selectors(apiserver: ApiServer, nam
         found = await kube.list(CONFIG_MAPS, namespace)
         assert [item["metadata"]["name"] for item in found] == [f"m{number:04d}" for number in range(1100)]
         pages = [page async for page in kube.scan(CONFIG_MAPS, namespace, metadata_only=True)]
-        assert [len(page) for page in pages] == [500, 500, 100]
+        assert [len(page) for page in pages] == [100] * 11
         assert set(pages[0][0]) == {"apiVersion", "kind", "metadata"}
         assert len(await kube.list(CONFIG_MAPS, namespace, labels="distillery.dev/job-uid")) == 550
         named = await kube.list(CONFIG_MAPS, namespace, fields="metadata.name=m0007")

@@ -151,7 +151,10 @@ def kopf_settings() -> kopf.OperatorSettings:
 async def watch(handlers: Handlers, namespaces: Iterable[str], **flags: Any) -> None:
     """Run Kopf until its stop flag is raised. Args: `flags` are Kopf's `stop_flag` and `ready_flag`."""
     names = list(namespaces)
+    # Only for peering, which is off; Kopf's default fails where the user has no name.
+    identity: Any = "distillery"
     await kopf.operator(
+        identity=identity,
         registry=registry_of(handlers),
         settings=kopf_settings(),
         standalone=True,

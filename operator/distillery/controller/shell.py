@@ -113,11 +113,11 @@ class Shell:
         sweeper = Sweeper(kube, cache, queue, handlers, self._where.namespaces)
         self._metrics.follow_queue(queue.depth, queue.oldest_age)
         self._guard(queue, election, sweeper)
-        stop_kopf = asyncio.Event()
+        stop_kopf, filled = asyncio.Event(), asyncio.Event()
         work = {
             "the Lease": asyncio.create_task(election.hold()),
             "the watches": asyncio.create_task(self._watch(handlers, stop_kopf)),
-            "the queue": asyncio.create_task(_work(sweeper, queue)),
+            "the queue": asyncio.create_task(_work(sweeper, queue, filled)),
         }
         stopping = asyncio.create_task(self._stop.wait())
         await asyncio.wait({*work.values(), stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,7 +126,7 @@ class Shell:
         if orderly:
             log.info("stopping")
             queue.close()
-            await asyncio.wait({work["the queue"]}, timeout=DRAIN_SECONDS)
+            await asyncio.wait({work["the queue"]}, timeout=DRAIN_SECONDS if filled.is_set() else 0)
         else:
             _tell_end(work)
         stop_kopf.set()
@@ -173,9 +173,10 @@ class Shell:
             loop.add_signal_handler(number, self.stop)
 
 
-async def _work(sweeper: Sweeper, queue: WorkQueue[JobKey]) -> None:
+async def _work(sweeper: Sweeper, queue: WorkQueue[JobKey], filled: asyncio.Event) -> None:
     """Fill the cache, then work and sweep until the queue is closed."""
     await sweeper.first()
+    filled.set()
     sweeping = asyncio.create_task(sweeper.run())
     working = asyncio.create_task(queue.run())
     try:

@@ -19,7 +19,7 @@ from distillery.kube.transport import (
     OnCall,
     Transport,
 )
-from distillery.kube.watching import Event, Listing, Watching
+from distillery.kube.watching import SCAN_PAGE, Event, Listing, Watching
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -88,7 +88,7 @@ class Kube:
         Raises: Expired between two pages (begin again), NotFound for the kind.
         """
         listing = Listing(self._transport, resource, resource.path(namespace), _selectors(labels, fields))
-        async with aclosing(listing.pages(METADATA_ONLY if metadata_only else JSON)) as pages:
+        async with aclosing(listing.pages(METADATA_ONLY if metadata_only else JSON, SCAN_PAGE)) as pages:
             async for page in pages:
                 yield page
 

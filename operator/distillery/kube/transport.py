@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -27,6 +28,24 @@ MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Asks for a list whose items have nothing but metadata."""
 ANYTHING = "*/*"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the API server."""
+
+    verb: str
+    plural: str
+    path: str
+    query: Mapping[str, str]
+    body: Any = None
+    content_type: str = JSON
+    accept: str = JSON
+
+    @property
+    def what(self) -> str:
+        """Return the request in words, for messages."""
+        return f"{self.verb} {self.path}"
 
 
 class Transport:
@@ -56,10 +75,9 @@ class Transport:
         Raises: the errors of kube/errors.py; Unavailable for everything that may pass, which includes a write that
         was cut off and may have happened.
         """
-        what = f"{verb} {path}"
-        async with self._send(
-            verb, plural, path, query, body, content_type, accept, REQUEST_TIMEOUT
-        ) as response:
+        request = Request(verb, plural, path, query or {}, body, content_type, accept)
+        what = request.what
+        async with self._send(request, REQUEST_TIMEOUT) as response:
             data = await response.read()
         try:
             document = json.loads(data)
@@ -78,7 +96,7 @@ class Transport:
         timeout: aiohttp.ClientTimeout = STREAM_TIMEOUT,
     ) -> AsyncGenerator[bytes, None]:
         """Send a request and yield the lines of the answer as they come, without their ends."""
-        async with self._send(verb, plural, path, query, None, JSON, ANYTHING, timeout) as response:
+        async with self._send(Request(verb, plural, path, query, accept=ANYTHING), timeout) as response:
             rest = b""
             # Our own splitting: readline() refuses lines beyond its buffer, and an object may be 1.5 MB and more.
             async for chunk in response.content.iter_any():
@@ -90,44 +108,37 @@ class Transport:
 
     @asynccontextmanager
     async def _send(
-        self,
-        verb: str,
-        plural: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Any,
-        content_type: str,
-        accept: str,
-        timeout: aiohttp.ClientTimeout,
+        self, asked: Request, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        what = f"{verb} {path}"
         started = time.monotonic()
         status: int | None = None
         try:
             request = await self._client.param_serialize(
-                METHODS[verb],
-                path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": accept, "Content-Type": content_type},
-                body=body,
+                METHODS[asked.verb],
+                asked.path,
+                query_params=list(asked.query.items()),
+                header_params={"Accept": asked.accept, "Content-Type": asked.content_type},
+                body=asked.body,
                 auth_settings=["BearerToken"],
             )
             answer = await self._client.call_api(*request, _request_timeout=timeout)
             status = answer.status
-            self._count(verb, plural, status, started)
+            self._count(asked, status, started)
             response: aiohttp.ClientResponse = answer.response
             async with response:
                 if not 200 <= status <= 299:
-                    raise answer_error(what, verb, status, response.headers, await response.read())
+                    raise answer_error(
+                        asked.what, asked.verb, status, response.headers, await response.read()
+                    )
                 yield response
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if status is None:
-                self._count(verb, plural, None, started)
-            raise Unavailable(what, f"{type(error).__name__} {error}".strip()) from error
+                self._count(asked, None, started)
+            raise Unavailable(asked.what, f"{type(error).__name__} {error}".strip()) from error
 
-    def _count(self, verb: str, plural: str, status: int | None, started: float) -> None:
+    def _count(self, asked: Request, status: int | None, started: float) -> None:
         if self._on_call is not None:
-            self._on_call(verb, plural, status, time.monotonic() - started)
+            self._on_call(asked.verb, asked.plural, status, time.monotonic() - started)
 
 
 METHODS = {

@@ -18,6 +18,8 @@ Event = tuple[str, dict[str, Any]]
 """ADDED, MODIFIED or DELETED and the object."""
 
 PAGE = 500
+SCAN_PAGE = 100
+"""Objects a page where a collection is read that is too large to be held; 500 RayJobs alone take 25 MB."""
 SERVER_SECONDS = 300
 """How long the server keeps one connection; then the watch goes on from where it was."""
 SHORT_PAUSE = 0.2
@@ -35,9 +37,9 @@ class Listing:
         self._query = query
         self.version = ""
 
-    async def pages(self, accept: str = JSON) -> AsyncGenerator[list[dict[str, Any]], None]:
+    async def pages(self, accept: str = JSON, size: int = PAGE) -> AsyncGenerator[list[dict[str, Any]], None]:
         """Yield the pages. Raises: Expired if the collection is forgotten before its last page is read."""
-        query = {**self._query, "limit": str(PAGE)}
+        query = {**self._query, "limit": str(size)}
         more = ""
         while True:
             asked = {**query, "continue": more} if more else query
