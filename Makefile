@@ -66,14 +66,15 @@ e2e-full: $(READY) ## The long part: the whole fault matrix, Argo CD from scratc
 
 lint: $(READY)
 	@echo "==> lint, types, import contracts"
-	@$(BIN)/ruff check --quiet operator tests examples bench e2e
-	@$(BIN)/ruff format --quiet --check operator tests examples bench e2e
+	@$(BIN)/ruff check --quiet operator tests examples bench e2e charts
+	@$(BIN)/ruff format --quiet --check operator tests examples bench e2e charts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 
 generate: $(READY) ## Rewrite generated files (crds, the chart's copies, docs/fields.md, docs/commands.md)
 	@$(BIN)/python -m distillery.api.crd crds
 	@cp crds/*.yaml charts/distillery/crds/
+	@$(BIN)/python charts/distillery/argocd/render.py > charts/distillery/argocd/argocd-cm.yaml
 	@$(BIN)/python -m distillery.api.reference > docs/fields.md
 	@$(BIN)/python docs/commands.py > docs/commands.md
 
@@ -82,14 +83,16 @@ verify: $(READY) lint ## Check the house: lint, generated files are current, no 
 	@new=$$(mktemp -d); $(BIN)/python -m distillery.api.crd $$new; \
 	  for old in crds charts/distillery/crds; do \
 	    diff -ru $$old $$new || { echo "$$old is stale: run make generate"; exit 1; }; done; rm -r $$new
+	@$(BIN)/python charts/distillery/argocd/render.py | diff -u charts/distillery/argocd/argocd-cm.yaml - \
+	    || { echo "charts/distillery/argocd/argocd-cm.yaml is stale: run make generate"; exit 1; }
 	@for file in fields:'-m distillery.api.reference' commands:docs/commands.py; do \
 	  $(BIN)/python $${file#*:} | diff -u docs/$${file%%:*}.md - \
 	    || { echo "docs/$${file%%:*}.md is stale: run make generate"; exit 1; }; done
 	@echo "verified"
 
 fmt: $(READY) ## Format the code
-	@$(BIN)/ruff check --fix --quiet operator tests examples bench e2e
-	@$(BIN)/ruff format --quiet operator tests examples bench e2e
+	@$(BIN)/ruff check --fix --quiet operator tests examples bench e2e charts
+	@$(BIN)/ruff format --quiet operator tests examples bench e2e charts
 
 requirements: ## Compile requirements/*.txt from pyproject.toml (no index addresses)
 	@for set in "dev:--extra worker --extra operator --group dev --group quickstart" "worker:--extra worker" "operator:--extra operator"; do \

@@ -20,7 +20,7 @@ JOBS = [
     ([""], ["configmaps"], [*READ, "create", "update", "patch", "delete"]),
     ([""], ["serviceaccounts"], ["get", "create"]),
     (["rbac.authorization.k8s.io"], ["roles", "rolebindings"], ["get", "create"]),
-    ([""], ["events"], ["create"]),
+    ([""], ["events"], ["create", "patch"]),
 ]
 PROFILES = [(["distillery.dev"], ["distillationprofiles"], READ)]
 ELECTION = [(["coordination.k8s.io"], ["leases"], ["get", "create", "update"])]

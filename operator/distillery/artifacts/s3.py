@@ -107,9 +107,7 @@ class S3Store:
         self._credentials = credentials
         self._patience = patience or S3Patience()
         # Four parts at a time bound memory to some 100 MB with the default part size.
-        self._transfer = TransferConfig(
-            multipart_threshold=part_size, multipart_chunksize=part_size, max_concurrency=4
-        )
+        self._part_size = part_size
         self._lock = threading.Lock()
         self._connected: Any = None
 
@@ -121,6 +119,11 @@ class S3Store:
         vars(self).update(state)
         self._lock = threading.Lock()
         self._connected = None
+
+    def _transfer(self) -> TransferConfig:
+        """Return how large objects are moved; made anew each time, since boto3's own does not survive pickling."""
+        size = self._part_size
+        return TransferConfig(multipart_threshold=size, multipart_chunksize=size, max_concurrency=4)
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
@@ -162,13 +165,13 @@ class S3Store:
         """Write a file of any size, in parts."""
         full = self._full(key)
         with path.open("rb") as file, self._explained("write", key):
-            self._client.upload_fileobj(file, self._bucket, full, Config=self._transfer)
+            self._client.upload_fileobj(file, self._bucket, full, Config=self._transfer())
 
     def download(self, key: str, path: Path) -> None:
         """Fetch an object of any size, in parts, into a file whose folder exists."""
         full = self._full(key)
         with self._explained("read", key), landing(path) as part, part.open("xb") as file:
-            self._client.download_fileobj(self._bucket, full, file, Config=self._transfer)
+            self._client.download_fileobj(self._bucket, full, file, Config=self._transfer())
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """Yield all objects whose key starts with `prefix`, sorted by key."""

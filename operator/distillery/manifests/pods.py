@@ -30,7 +30,7 @@ from distillery.stages.assignment import Assignment
 from distillery.stages.stage import StageName
 
 USER: Final = 1000
-GRACE_SECONDS: Final = 30
+GRACE_SECONDS: Final = 10
 """Between SIGTERM and SIGKILL. Stopping is arranged before a RayJob is deleted, so nothing waits for more."""
 ASSIGNMENT_FOLDER: Final = "/etc/distillery"
 SCRATCH_FOLDER: Final = "/var/lib/distillery"

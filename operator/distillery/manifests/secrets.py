@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from distillery.api.v1alpha1.common import Storage
+from distillery.api.v1alpha1.common import S3_ACCESS_KEY, S3_SECRET_KEY, S3_SESSION_TOKEN, Storage
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
-from distillery.artifacts.opening import ACCESS_KEY, SECRET_KEY, SESSION_TOKEN
 from distillery.errors import Problem
 from distillery.manifests.metadata import Manifest
 from distillery.settings import secret_variable
@@ -81,9 +80,9 @@ def _references(spec: DistillationJobSpec, storage: Storage, stage: StageName) -
 
 
 def _s3_keys(field: str, name: str) -> Iterator[SecretUse]:
-    yield SecretUse(field, name, ACCESS_KEY)
-    yield SecretUse(field, name, SECRET_KEY)
-    yield SecretUse(field, name, SESSION_TOKEN, optional=True)
+    yield SecretUse(field, name, S3_ACCESS_KEY)
+    yield SecretUse(field, name, S3_SECRET_KEY)
+    yield SecretUse(field, name, S3_SESSION_TOKEN, optional=True)
 
 
 def _selector(use: SecretUse) -> Manifest:

@@ -165,10 +165,13 @@ def test_a_usable_store_passes_the_check_and_keeps_nothing_of_it(store: ObjectSt
     assert list(store.list()) == []
 
 
-def test_a_store_travels_to_other_processes(store: ObjectStore) -> None:
+def test_a_store_travels_to_other_processes(store: ObjectStore, tmp_path: Path) -> None:
     store.put("a", b"x")
     copy: ObjectStore = pickle.loads(pickle.dumps(store))
     assert copy.get("a") == b"x"
+    copy.download("a", tmp_path / "a")
+    copy.upload("b", tmp_path / "a")
+    assert copy.get("b") == b"x"
     if hasattr(copy, "close"):
         copy.close()
 
