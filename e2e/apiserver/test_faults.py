@@ -28,6 +28,7 @@ from distillery.kube.client import Kube
 from distillery.kube.resources import (
     CONFIG_MAPS,
     DISTILLATION_JOBS,
+    EVENTS,
     LEASES,
     NAMESPACES,
     PODS,
@@ -48,8 +49,6 @@ PROCESS = Path(__file__).with_name("quick_operator.py")
 NAME = "ticket-routing"
 PATIENCE_SECONDS = 240.0
 """A run in which no job has moved for so long is given up."""
-EVENTS = 90
-"""About how many watch events a run has; every one of them is struck in some case."""
 LISTS = 18
 T = TypeVar("T")
 
@@ -69,10 +68,11 @@ class Case:
 
 @dataclass
 class Ended:
-    """How a case ended. `story` is what must not depend on what happened on the way."""
+    """How a case ended: `story` is what must not depend on the way, `alarms` are the warnings that were shown."""
 
     story: dict[str, Any]
     left: Counter[str]
+    alarms: list[str]
     commits: set[int]
     most_live: set[int]
     plan: Plan
@@ -127,7 +127,16 @@ class Stand:
             manifest["metadata"]["namespace"] = case.namespace
             await self.kube.create(DISTILLATION_JOBS, manifest)
         await self._wait({case.namespace: case for case in cases})
-        return {case: await self._ended(case) for case in cases}
+        results = {case: await self._ended(case) for case in cases}
+        for case in cases:
+            await self._clear(case.namespace)
+        return results
+
+    async def _clear(self, namespace: str) -> None:
+        """Play the garbage collector, so that runs on one API server do not burden each other."""
+        for resource in (DISTILLATION_JOBS, RAY_JOBS, CONFIG_MAPS):
+            for item in await self.kube.list(resource, namespace):
+                await self.kube.delete(resource, item["metadata"]["name"], namespace)
 
     async def _wait(self, cases: dict[str, Case]) -> None:
         """Wait until all jobs have ended and their objects are cleared away; start a killed operator again."""
@@ -154,6 +163,9 @@ class Stand:
         record = next(m for m in maps if m["metadata"]["name"].endswith("-record"))
         return all("endedAt" in entry for entry in record["data"].values())
 
+    async def _events(self, case: Case) -> list[dict[str, Any]]:
+        return await self.kube.list(EVENTS, case.namespace)
+
     async def _ended(self, case: Case) -> Ended:
         job = await self.kube.get(DISTILLATION_JOBS, NAME, case.namespace)
         played = self.cluster.of(case.namespace)
@@ -163,6 +175,7 @@ class Stand:
         return Ended(
             story(_status(job)),
             left,
+            [event["message"] for event in await self._events(case) if event["type"] == "Warning"],
             set(played.commits.values()),
             set(played.most_live.values()),
             self.proxy.plans[case.namespace],
@@ -252,6 +265,7 @@ def check(expected: Ended, results: dict[Case, Ended]) -> None:
         for what, seen, wanted in (
             ("story", got.story, expected.story),
             ("objects", got.left, expected.left),
+            ("warnings", got.alarms, []),
             ("commits of one identity", got.commits, {1}),
             ("clusters of one stage", got.most_live, {1}),
             ("struck", got.plan.struck > 0 or got.plan.calls[case.nth :] == [], True),

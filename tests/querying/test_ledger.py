@@ -7,7 +7,7 @@ from distillery.artifacts import layout
 from distillery.artifacts.directory import DirectoryStore
 from distillery.querying.entries import Intent, Opened, Settled, WriterState
 from distillery.querying.journal import AnswerJournal, AnswerRecord
-from distillery.querying.ledger import LedgerTotals, Spending, read_ledger
+from distillery.querying.ledger import LedgerTotals, Spending, read_ledger, read_writer
 from distillery.querying.ledger_log import LedgerLog
 
 UID, TEACHER = "job-1", "t1"
@@ -142,3 +142,12 @@ def test_a_writers_sums_never_depend_on_how_entries_are_grouped(steps):
     for entry in entries[len(entries) // 2 :]:
         halved.apply(entry)
     assert halved == whole
+
+
+def test_a_writer_that_is_gone_has_spent_what_is_settled_and_at_most_what_it_reserved(store):
+    write(LedgerLog(store, UID, "gone"), opened(), Intent("c1", 99 * M), Intent("c2", 100 * M), paid("c1"))
+    write(LedgerLog(store, UID, "other"), opened(), Intent("c3", 7 * M))
+    last = read_writer(store, UID, "gone")
+    assert (last.tally.spent, last.tally.unknown, last.tally.calls) == (70 * M, 100 * M, 2)
+    assert last.recovered == (Settled("c2", "unknown", unknown=100 * M),)
+    assert read_writer(store, UID, "nobody").tally.calls == 0

@@ -118,3 +118,16 @@ def test_a_limit_that_halves_and_recovers_is_followed():
     assert rate(35, 60) >= 44
     assert rate(75, 90) >= 90
     assert len(refused) <= 0.1 * len(accepted)
+
+
+def test_replies_may_be_told_together():
+    one, other = Pacer(None), Pacer(None)
+    for pacer in (one, other):
+        pacer.accepted(0.0)
+    for _ in range(9):
+        one.accepted(0.3)
+    one.refused(0.6, 0.2)
+    other.hear(0.6, 9, (0.1, 0.2))
+    other.hear(0.6, 0, ())
+    assert (one.spacing, one.paused_until) == (other.spacing, other.paused_until)
+    assert one.spacing > 0

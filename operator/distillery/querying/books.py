@@ -1,4 +1,4 @@
-"""The engine's books: one entry before each call, one after it, and the budget between them."""
+"""One writer's books: one entry before each call, one after it, and the budget between them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from distillery.artifacts.manifest import Cost
 from distillery.querying.answers import Usage
-from distillery.querying.budget import Budget
 from distillery.querying.commit import GroupCommit
 from distillery.querying.entries import Entry, Intent, Settled, Tally
 from distillery.querying.ledger import settle
-from distillery.querying.pricing import Prices, to_micro
+from distillery.querying.limits import Limits
+from distillery.querying.pricing import Prices
 
 
 @dataclass(slots=True, eq=False)
@@ -29,21 +28,18 @@ class Call:
 class Books:
     """Names calls, enters and settles them. `commit` is the way to the ledger while an event loop runs."""
 
-    def __init__(self, writer: str, prices: Prices, budget: Budget, currency: str) -> None:
+    def __init__(self, writer: str, prices: Prices, limits: Limits) -> None:
+        self.writer = writer
         self.prices = prices
-        self.budget = budget
+        self.limits = limits
         self.tally = Tally()
-        self.served = 0
-        """Questions answered without a call."""
         self.commit: GroupCommit | None = None
-        self._writer = writer
-        self._currency = currency
         self._calls = 0
 
     def open(self, reserved: int) -> Call:
         """Name a call whose cost is reserved already."""
         self._calls += 1
-        return Call(f"{self._writer}-{self._calls}", reserved)
+        return Call(f"{self.writer}-{self._calls}", reserved)
 
     async def intend(self, call: Call) -> None:
         """Enter a call, and return when the entry is durable.
@@ -68,23 +64,10 @@ class Books:
             else:
                 self.release(call)
 
-    def cost(self) -> Cost:
-        """Return what was paid."""
-        return Cost(
-            currency=self._currency,
-            spent_micro=to_micro(self.tally.spent),
-            unknown_micro=to_micro(self.tally.unknown),
-            calls=self.tally.calls,
-            cached=self.served,
-            prompt_tokens=self.tally.prompt,
-            cached_prompt_tokens=self.tally.cached,
-            completion_tokens=self.tally.completion,
-        )
-
     def _settle(self, call: Call, entry: Settled) -> bool:
         call.settled = True
         self.tally.add(entry)
-        overrun = self.budget.settle(call.reserved, entry.spent + entry.unknown)
+        overrun = self.limits.settle(call.reserved, entry.spent + entry.unknown)
         self._append(entry, lazy=True)
         return overrun
 

@@ -1,4 +1,4 @@
-"""What one engine keeps over all its rounds: options, books, pace, logs, and what it knows of the teacher."""
+"""What one buyer keeps over all its rounds: options, books, limits, logs, and what it knows of the teacher."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from distillery.querying.answers import Warn
 from distillery.querying.books import Books
 from distillery.querying.health import Health
-from distillery.querying.journal import AnswerJournal, AnswerRecord
+from distillery.querying.journal import AnswerJournal
 from distillery.querying.ledger_log import LedgerLog
-from distillery.querying.pacing import Pacer
-from distillery.querying.replies import Completed
+from distillery.querying.limits import Limits
+from distillery.querying.notes import Notes
 from distillery.querying.requests import RequestBuilder
 from distillery.querying.settings import TeacherSettings
 
@@ -45,41 +45,19 @@ class EngineOptions:
 
 @dataclass(slots=True)
 class Desk:
-    """The lasting parts of an engine."""
+    """The lasting parts of a buyer."""
 
     settings: TeacherSettings
     options: EngineOptions
     api_key: str | None = field(repr=False)
     books: Books
-    pacer: Pacer
+    limits: Limits
+    notes: Notes
     health: Health
     builder: RequestBuilder
     journal: AnswerJournal
     ledger: LedgerLog
-    models: set[str] = field(default_factory=set)
-    fingerprints: set[str] = field(default_factory=set)
-    warned: set[str] = field(default_factory=set)
     accepted: bool = False
     """Whether the teacher ever answered such a question, now or before: then rejections are the rows' fault."""
     rejected_in_a_row: int = 0
     """Rows that the teacher found unacceptable before it accepted any."""
-
-    def warn_once(self, topic: str, message: str) -> None:
-        """Warn, but once per topic."""
-        if topic not in self.warned:
-            self.warned.add(topic)
-            self.options.warn(message)
-
-    def note(self, answer: Completed | AnswerRecord) -> None:
-        """Take note of which model answered; a mixture warns."""
-        if answer.model:
-            self.models.add(answer.model)
-        if answer.fingerprint:
-            self.fingerprints.add(answer.fingerprint)
-        if len(self.models) > 1:
-            names = ", ".join(sorted(self.models))
-            repair = "pin a version in spec.teacher.model, or set spec.teacher.revision to buy again"
-            self.warn_once("models", f"answers come from different models ({names}) → {repair}")
-        if len(self.fingerprints) > 1:
-            count = "answers carry different system fingerprints: the provider changed something in between"
-            self.warn_once("fingerprints", count)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from types import TracebackType
-
-import msgspec
 
 from distillery.artifacts.manifest import Cost
 from distillery.artifacts.store import ObjectStore
@@ -25,27 +22,19 @@ from distillery.querying.answers import (
     Unanswered,
     Usage,
 )
-from distillery.querying.books import Books
 from distillery.querying.budget import Budget
+from distillery.querying.buying import Buyer, LocalBuyer, budget_of
 from distillery.querying.cache import AnswerCache
-from distillery.querying.desk import Desk, EngineOptions
-from distillery.querying.entries import Opened
+from distillery.querying.desk import EngineOptions
 from distillery.querying.estimate import Estimate, Typical, estimate_cost, prompt_bytes
-from distillery.querying.health import Health
 from distillery.querying.journal import AnswerJournal, AnswerRecord
 from distillery.querying.keys import key_base, question_key, teacher_digest
-from distillery.querying.ledger import read_ledger
-from distillery.querying.ledger_log import LedgerLog
-from distillery.querying.pacing import Pacer
-from distillery.querying.pricing import Prices, amount_picos, from_micro, prompt_token_bound, to_micro
-from distillery.querying.requests import RequestBuilder
-from distillery.querying.round import Round
+from distillery.querying.ledger import LedgerTotals, read_ledger
+from distillery.querying.pricing import Prices, from_micro, prompt_token_bound, to_micro
+from distillery.querying.round import Purchases
 from distillery.querying.schedule import Job
 from distillery.querying.settings import TeacherSettings
 from distillery.querying.watch import Watch
-
-OPEN_CIRCUIT = 8
-"""Failures in a row before the teacher itself is doubted, at least."""
 
 
 class TeacherEngine:
@@ -64,7 +53,7 @@ class TeacherEngine:
         api_key: str | None,
         options: EngineOptions | None = None,
     ) -> None:
-        options = options or EngineOptions()
+        self._options = options = options or EngineOptions()
         self._settings = settings
         self._store = store
         self._uid = ledger_uid
@@ -75,10 +64,15 @@ class TeacherEngine:
         self._known: dict[str, AnswerRecord] = {}
         self._missing: set[str] = set()
         self._seen: list[tuple[int, Usage]] = []
-        self._opening: list[bytes] | None = None
-        self._stage = (stage, attempt)
-        self._wrote = False
-        self._desk = _desk(settings, store, ledger_uid, api_key, options)
+        self._before: LedgerTotals | None = None
+        self._served = 0
+        self._bought = False
+        self._buyer: Buyer = LocalBuyer.open(settings, store, ledger_uid, (stage, attempt), api_key, options)
+
+    def buy_with(self, buyer: Buyer) -> TeacherEngine:
+        """Let somebody else buy; to be called before anything else. Returns this engine."""
+        self._buyer = buyer
+        return self
 
     def __enter__(self) -> TeacherEngine:
         return self
@@ -90,7 +84,7 @@ class TeacherEngine:
             self._tidy()
         except DistilleryError as trouble:
             # Everything paid is durable already: untidiness must not fail the stage.
-            self._desk.options.warn(f"the teacher's journal could not be merged: {trouble}")
+            self._options.warn(f"the teacher's journal could not be merged: {trouble}")
 
     def ask(
         self,
@@ -121,15 +115,14 @@ class TeacherEngine:
             if key not in self._known:
                 todo.setdefault(key, question)
         watch = Watch(len(asked), len(asked) - len(todo), on_progress, stop_requested)
-        self._desk.books.served += watch.cached
+        self._served += watch.cached
         stopping = watch.look(0, self.cost.spent_micro)
         unanswered: dict[str, Unanswered] = {}
         if todo:
             if stopping:
                 raise StageStopped("stop requested")
-            self._desk.books.budget.set_aside = from_micro(set_aside_micro)
             limit = concurrency or self._settings.rate_limits.concurrency
-            unanswered = self._buy(todo, limit, watch)
+            unanswered = self._buy(todo, limit, from_micro(set_aside_micro), watch)
         watch.look(0, self.cost.spent_micro, last=True)
         return self._results(asked, keys, set(todo), unanswered)
 
@@ -151,12 +144,9 @@ class TeacherEngine:
 
         Raises: StageFailed(BudgetReached).
         """
-        budget, least = self._desk.books.budget, from_micro(estimate.lower_micro)
-        if budget.limit is None:
-            return
-        self._open_books()
-        if budget.spent + least > budget.limit:
-            raise complaints.beyond_budget(self._settings, budget, least)
+        limit, least = budget_of(self._settings), from_micro(estimate.lower_micro)
+        if limit is not None and self._spent + least > limit:
+            raise complaints.beyond_budget(self._settings, Budget(limit, self._spent), least)
 
     @property
     def typical(self) -> Typical:
@@ -166,23 +156,36 @@ class TeacherEngine:
     @property
     def object_spent_micro(self) -> int:
         """What all attempts of the object have spent so far, calls with a lost outcome at their most."""
-        self._open_books()
-        return to_micro(self._desk.books.budget.spent)
+        return to_micro(self._spent)
 
     @property
     def cost(self) -> Cost:
         """What this engine has paid so far, and how many questions the cache answered."""
-        return self._desk.books.cost()
+        tally = self._buyer.tally
+        return Cost(
+            currency=self._settings.currency,
+            spent_micro=to_micro(tally.spent),
+            unknown_micro=to_micro(tally.unknown),
+            calls=tally.calls,
+            cached=self._served,
+            prompt_tokens=tally.prompt,
+            cached_prompt_tokens=tally.cached,
+            completion_tokens=tally.completion,
+        )
+
+    @property
+    def _spent(self) -> int:
+        """What all attempts have spent so far, in picos."""
+        before, tally = self._open_books().exact, self._buyer.tally
+        return before.spent + before.unknown + tally.spent + tally.unknown
 
     def _look_up(self, questions: list[Question]) -> list[str]:
         """Return the questions' keys; their answers are in `_known` afterwards, if the cache has them."""
         keys = [self._key(question) for question in questions]
         wanted = set(keys) - self._known.keys() - self._missing
         found = self._cache.find(dict.fromkeys(wanted, self._settings.parameters.top_logprobs))
-        for record in found.values():
-            self._desk.note(record)
+        self._buyer.know(found.values())
         self._known |= found
-        self._desk.accepted |= bool(found)
         self._missing |= wanted - found.keys()
         return keys
 
@@ -194,34 +197,29 @@ class TeacherEngine:
             self._keys[id(question)] = known  # which keeps the question alive, and so its id unique
         return known[1]
 
-    def _open_books(self) -> list[bytes]:
-        """Read what earlier attempts spent, once; return the entries with which the ledger begins."""
-        if self._opening is None:
-            totals = read_ledger(self._store, self._uid, self._desk.options.warn)
-            self._desk.books.budget.spent = totals.exact.spent + totals.exact.unknown
-            stage, attempt = self._stage
-            prices = (self._prices.prompt, self._prices.cached, self._prices.completion)
-            teacher = teacher_digest(self._settings)
-            opened = Opened(stage, attempt, teacher, prices, self._settings.currency)
-            self._opening = [msgspec.json.encode(entry) for entry in (opened, *totals.recovered)]
-        return self._opening
+    def _open_books(self) -> LedgerTotals:
+        """Read what earlier attempts spent, once."""
+        if self._before is None:
+            self._before = read_ledger(self._store, self._uid, self._options.warn)
+            self._buyer.begin(self._before)
+        return self._before
 
-    def _buy(self, todo: dict[str, Question], limit: int, watch: Watch) -> dict[str, Unanswered]:
-        opening = self._open_books()
+    def _buy(
+        self, todo: dict[str, Question], concurrency: int, set_aside: int, watch: Watch
+    ) -> dict[str, Unanswered]:
+        self._open_books()
         schema, longest = self._settings.response_schema, self._settings.parameters.max_tokens
         jobs = [
             Job(question, key, self._prices.bound(prompt_token_bound(question.messages, schema), longest))
             for key, question in todo.items()
         ]
-        round_ = Round(self._desk, jobs, limit, watch)
-        entries = () if self._wrote else opening
-        self._wrote = True
+        results: Purchases = {}
+        self._bought = True
         try:
-            asyncio.run(round_.run(entries))
+            self._buyer.buy(jobs, concurrency, set_aside, watch, results)
         finally:
-            answers = {key: found for key, found in round_.results.items() if isinstance(found, AnswerRecord)}
-            self._known |= answers
-        return {key: found for key, found in round_.results.items() if isinstance(found, Unanswered)}
+            self._known |= {key: found for key, found in results.items() if isinstance(found, AnswerRecord)}
+        return {key: found for key, found in results.items() if isinstance(found, Unanswered)}
 
     def _results(
         self,
@@ -244,29 +242,10 @@ class TeacherEngine:
 
     def _tidy(self) -> None:
         """Merge the many small objects of this engine, and of those that were killed, into few."""
-        if self._wrote:
-            self._desk.journal.seal()
-            self._desk.ledger.seal()
-            self._cache.tidy(self._desk.journal)
-
-
-def _desk(
-    settings: TeacherSettings, store: ObjectStore, uid: str, api_key: str | None, options: EngineOptions
-) -> Desk:
-    writer = uuid.uuid4().hex[:12]
-    limit = None if settings.max_cost is None else amount_picos(settings.max_cost)
-    threshold = max(OPEN_CIRCUIT, settings.rate_limits.concurrency)
-    return Desk(
-        settings=settings,
-        options=options,
-        api_key=api_key,
-        books=Books(writer, Prices.of(settings.pricing), Budget(limit), settings.currency),
-        pacer=Pacer(settings.rate_limits.requests_per_minute),
-        health=Health(threshold, options.outage_seconds, options.startup_seconds),
-        builder=RequestBuilder(settings),
-        journal=AnswerJournal(store, teacher_digest(settings), writer),
-        ledger=LedgerLog(store, uid, writer),
-    )
+        if self._bought:
+            self._buyer.close()
+            journal = AnswerJournal(self._store, teacher_digest(self._settings), uuid.uuid4().hex[:12])
+            self._cache.tidy(journal)
 
 
 __all__ = [

@@ -8,8 +8,9 @@ then with what that says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -23,6 +24,7 @@ from distillery.querying.pricing import Prices, to_micro
 from distillery.querying.records import decode_records
 
 READINGS = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,25 @@ def read_ledger(store: ObjectStore, uid: str, warn: Warn = lambda _: None) -> Le
     return LedgerTotals(Spending.of(exact), spending, exact, recovered)
 
 
+@dataclass(frozen=True, slots=True)
+class WriterTotals:
+    """What one writer that is gone has cost, its lost calls included, and what became of those."""
+
+    tally: Tally
+    recovered: tuple[Settled, ...]
+
+
+def read_writer(store: ObjectStore, uid: str, writer: str, warn: Warn = lambda _: None) -> WriterTotals:
+    """Return what a writer that is gone has cost. Raises: as `read_ledger`."""
+    state = _patiently(uid, lambda: _read_writer(store, uid, writer, warn))
+    recovered = _recover(store, [state], {}, warn)
+    tally = Tally()
+    tally.merge(state.tally)
+    for entry in recovered:
+        tally.add(entry)
+    return WriterTotals(tally, recovered)
+
+
 def _recover(
     store: ObjectStore, writers: Sequence[WriterState], known: Mapping[str, Settled], warn: Warn
 ) -> tuple[Settled, ...]:
@@ -125,9 +146,15 @@ def settle(call: str, reserved: int, prices: Prices, usage: Usage | None) -> Set
 
 
 def _read_writers(store: ObjectStore, uid: str, warn: Warn) -> list[WriterState]:
+    return _patiently(
+        uid, lambda: [_read_writer(store, uid, writer, warn) for writer in _writers(store, uid)]
+    )
+
+
+def _patiently(uid: str, read: Callable[[], T]) -> T:
     for _ in range(READINGS):
         try:
-            return [_read_writer(store, uid, writer, warn) for writer in _writers(store, uid)]
+            return read()
         except MissingObject:
             continue  # an engine replaced its groups by their sum meanwhile: the sum is there now
     raise TransientError(f"the ledger under {layout.ledger(uid)} changes faster than it can be read")

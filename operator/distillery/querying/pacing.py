@@ -5,6 +5,8 @@ All times are seconds of one monotonic clock, handed in by the caller.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CATCH_UP = 0.05
 """Seconds by which late wake-ups may be made good; more would be a burst, none would cost throughput."""
 WINDOW = 0.5
@@ -58,6 +60,14 @@ class Pacer:
         self.paused_until = max(self.paused_until, now + wait)
         self._refused += 1
         self._judge(now)
+
+    def hear(self, now: float, accepted: int, waits: Sequence[float]) -> None:
+        """Note several replies at once: how many were no rate refusals, and the waits of those that were."""
+        self._accepted += accepted
+        self._refused += len(waits)
+        self.paused_until = max(self.paused_until, now + max(waits, default=0.0))
+        if accepted or waits:
+            self._judge(now)
 
     def _judge(self, now: float) -> None:
         if self._began is None:

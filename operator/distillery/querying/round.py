@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 import msgspec
@@ -23,6 +23,8 @@ from distillery.querying.client import ChatClient, TransportError
 from distillery.querying.commit import GroupCommit
 from distillery.querying.desk import Desk
 from distillery.querying.journal import AnswerRecord
+from distillery.querying.limits import Demand
+from distillery.querying.pricing import to_micro
 from distillery.querying.replies import (
     Completed,
     Failed,
@@ -42,16 +44,20 @@ REJECTED_LIMIT = 20
 FOREVER = 3600.0
 PROBE_WAIT = 0.25
 
+Purchases = dict[str, AnswerRecord | Unanswered]
+"""What came of jobs, by key."""
+
 
 class Round:
-    """Buys answers to jobs. `results` maps keys to what came of them, also after a round that ended early."""
+    """Buys answers to jobs."""
 
-    def __init__(self, desk: Desk, jobs: Iterable[Job], limit: int, watch: Watch) -> None:
-        self.results: dict[str, AnswerRecord | Unanswered] = {}
+    def __init__(self, desk: Desk, jobs: Sequence[Job], watch: Watch, results: Purchases) -> None:
+        """The desk's limits must have begun; `results` receives what comes of the jobs, at once."""
+        self._results = results
         self._desk = desk
         self._options = desk.options
         self._schedule = Schedule(jobs)
-        self._limit = limit
+        self._bound = max((job.bound for job in jobs), default=0)
         self._watch = watch
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -66,7 +72,6 @@ class Round:
         Raises: StageFailed, StageStopped, TransientError, once all paid answers are durable.
         """
         desk = self._desk
-        desk.pacer.begin()
         answers = GroupCommit(desk.journal, self._options.commit_seconds)
         ledger = GroupCommit(desk.ledger, INTENT_SECONDS, self._options.commit_seconds)
         client = ChatClient(desk.settings.url, desk.api_key, self._options.timeout_seconds)
@@ -75,12 +80,16 @@ class Round:
             for entry in opening:
                 ledger.append(entry, lazy=True)
             ticker = asyncio.create_task(self._tick())
-            ticker.add_done_callback(self._finished)
+            keeper = asyncio.create_task(desk.limits.keep(self._demand, self._changed.set))
+            for task in (ticker, keeper):
+                task.add_done_callback(self._finished)
             try:
                 await self._dispatch()
             finally:
                 ticker.cancel()
                 await self._drain()
+                desk.limits.end()
+                await asyncio.wait([keeper])
                 desk.books.commit = None
         if self._ending is not None:
             raise self._ending
@@ -98,24 +107,24 @@ class Round:
         desk, schedule = self._desk, self._schedule
         if not schedule and not self._tasks:
             return None
-        if not schedule or len(self._tasks) >= self._limit:
+        if not schedule or not desk.limits.room(len(self._tasks)):
             return FOREVER
         if schedule.fresh and desk.health.is_down(now):
             self._give_up(now - desk.health.since, desk.health.last)
             return 0.0
-        if (delay := desk.pacer.delay(now)) > 0:
+        if (delay := desk.limits.delay(now)) > 0:
             return delay
         waiting = len(schedule.fresh)
         job = schedule.take(now, desk.health.allows_fresh(now))
         if job is None:
             due = schedule.next_retry()
             return min(PROBE_WAIT, max(0.001, due - now)) if due is not None else PROBE_WAIT
-        reserved = desk.books.budget.reserve(job.bound)
+        reserved = desk.limits.reserve(job.bound)
         if reserved is None:
             return self._wait_for_refund(job)
         if len(schedule.fresh) < waiting:
             desk.health.sent_fresh(now)
-        desk.pacer.sent(now)
+        desk.limits.sent(now)
         task = asyncio.create_task(self._attempt(job, reserved))
         self._tasks.add(task)
         task.add_done_callback(self._finished)
@@ -124,11 +133,11 @@ class Round:
     def _wait_for_refund(self, job: Job) -> float:
         """Calls in flight give back what they do not use; only when none is left is the budget reached."""
         self._schedule.put_back(job)
-        if self._tasks:
+        limits = self._desk.limits
+        if self._tasks or not limits.exhausted():
             return FOREVER
-        desk = self._desk
-        needed = job.bound + desk.books.budget.overrun
-        self._end(complaints.budget_reached(desk.settings, desk.books.budget, needed, len(self._schedule)))
+        needed = job.bound + limits.budget.overrun
+        self._end(complaints.budget_reached(self._desk.settings, limits.budget, needed, len(self._schedule)))
         return 0.0
 
     async def _attempt(self, job: Job, reserved: int) -> None:
@@ -136,7 +145,7 @@ class Round:
         try:
             body = desk.builder.body(job.question)
         except ValueError as error:
-            desk.books.budget.settle(reserved, 0)
+            desk.limits.settle(reserved, 0)
             self._leave(job, "RequestRejected", f"the question is no JSON text: {error}")
             return
         call = desk.books.open(reserved)
@@ -158,7 +167,7 @@ class Round:
     def _conclude(self, job: Job, call: Call, outcome: Outcome, seconds: float) -> None:
         desk, now = self._desk, time.monotonic()
         if not isinstance(outcome, RateLimited):
-            desk.pacer.accepted(now)
+            desk.limits.accepted(now)
         match outcome:
             case Completed():
                 self._file(job, call, outcome, seconds)
@@ -202,21 +211,21 @@ class Round:
         )
         self._answers.append(msgspec.json.encode(record))
         self._settle(call, usage)
-        self.results[job.key] = record
+        self._results[job.key] = record
         desk.health.succeeded()
         desk.accepted = True
         self._limited_since = None
-        desk.note(answer)
+        desk.notes.note(answer)
         self._watch.done(failed=False)
 
     def _settle(self, call: Call, usage: Usage | None) -> None:
         desk = self._desk
         if usage is None:
             what = "the teacher does not say how many tokens it bills"
-            desk.warn_once("usage", f"{what}: such calls count with the most they can cost")
-        if desk.books.settle(call, usage) and desk.books.budget.limit is not None:
+            desk.notes.warn_once("usage", f"{what}: such calls count with the most they can cost")
+        if desk.books.settle(call, usage) and desk.limits.budget.limit is not None:
             what = "a call was billed more than its text and maxTokens allow"
-            desk.warn_once("overrun", f"{what}: later calls reserve as much more")
+            desk.notes.warn_once("overrun", f"{what}: later calls reserve as much more")
 
     def _retry(self, job: Job, call: Call, failure: Failed, now: float) -> None:
         desk, options = self._desk, self._options
@@ -250,7 +259,7 @@ class Round:
         options = self._options
         wait = refusal.wait if refusal.wait is not None else options.backoff_seconds
         wait = min(wait, options.longest_pause_seconds) * (1 + 0.1 * random.random())
-        self._desk.pacer.refused(now, wait)
+        self._desk.limits.refused(now, wait)
         self._schedule.retry(job, now)
         if self._limited_since is None:
             self._limited_since = now
@@ -260,7 +269,7 @@ class Round:
     def _leave(self, job: Job, reason: UnansweredReason, message: str) -> None:
         """Leave a job without an answer."""
         message = self._scrub(message)
-        self.results[job.key] = Unanswered(job.question, job.key, reason, message, job.usage)
+        self._results[job.key] = Unanswered(job.question, job.key, reason, message, job.usage)
         self._watch.done(failed=True)
 
     def _scrub(self, message: str) -> str:
@@ -274,6 +283,9 @@ class Round:
         if self._ending is None:
             self._ending = error
         self._changed.set()
+
+    def _demand(self) -> Demand:
+        return Demand(len(self._tasks), len(self._schedule), self._bound)
 
     async def _change(self, wait: float) -> None:
         self._changed.clear()
@@ -301,7 +313,7 @@ class Round:
     async def _tick(self) -> None:
         """Look for a stop request ten times a second, report progress now and then."""
         while True:
-            if self._watch.look(len(self._tasks), self._desk.books.cost().spent_micro):
+            if self._watch.look(len(self._tasks), to_micro(self._desk.books.tally.spent)):
                 self._end(StageStopped("stop requested"))
                 return
             await asyncio.sleep(0.1)

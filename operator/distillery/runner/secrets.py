@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from distillery.errors import Problem, SpecError
+from distillery.secrets import EnvironmentSecrets, HidingFilter
 from distillery.settings import Settings, secret_variable
 
-HIDDEN = "***"
+__all__ = ["HidingFilter", "LocalSecrets"]
 
 
-class LocalSecrets:
-    """Looks values up by (Secret name, key) and remembers those it handed out, so that they can be hidden."""
+class LocalSecrets(EnvironmentSecrets):
+    """Looks values up by (Secret name, key) where a `--secret` reference says, else in the environment."""
 
     def __init__(self, settings: Settings, references: Sequence[str] = ()) -> None:
         """Parse `NAME/KEY=env:VAR` and `NAME/KEY=file:PATH` references. Raises: SpecError."""
-        self._settings = settings
+        super().__init__(settings)
         self._given = dict(_parse(reference) for reference in references)
-        self._handed_out: set[str] = set()
 
-    def optional(self, name: str, key: str) -> str | None:
-        """Return the value or None."""
+    def _look_up(self, name: str, key: str) -> str | None:
         source = self._given.get((name, key))
-        value = self._settings.secret(name, key) if source is None else self._read(source, name, key)
-        if value:
-            self._handed_out.add(value)
-        return value or None
+        return super()._look_up(name, key) if source is None else self._read(source, name, key)
 
-    def get(self, name: str, key: str) -> str:
-        """Return the value. Raises: SpecError that says how to supply it."""
-        value = self.optional(name, key)
-        if value is None:
-            raise SpecError(
-                Problem(
-                    f"secret {name}/{key}",
-                    "is not set",
-                    f"export {secret_variable(name, key)}=… or pass --secret {name}/{key}=env:VARIABLE "
-                    f"or --secret {name}/{key}=file:PATH",
-                )
-            )
-        return value
-
-    def hide(self, text: str) -> str:
-        """Replace every value handed out so far."""
-        for value in sorted(self._handed_out, key=len, reverse=True):
-            text = text.replace(value, HIDDEN)
-        return text
+    def _missing(self, name: str, key: str) -> Problem:
+        return Problem(
+            f"secret {name}/{key}",
+            "is not set",
+            f"export {secret_variable(name, key)}=… or pass --secret {name}/{key}=env:VARIABLE "
+            f"or --secret {name}/{key}=file:PATH",
+        )
 
     def _read(self, source: str, name: str, key: str) -> str:
         kind, _, where = source.partition(":")
@@ -61,27 +44,10 @@ class LocalSecrets:
                 )
             return value
         try:
-            return Path(where).read_text(encoding="utf-8").rstrip("\r\n")
+            return Path(where).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise SpecError(Problem(flag, f"cannot read {where}: {reason}", "name a readable file")) from None
-
-
-class HidingFilter(logging.Filter):
-    """Keeps secret values out of log records, tracebacks included."""
-
-    def __init__(self, secrets: LocalSecrets) -> None:
-        super().__init__()
-        self._secrets = secrets
-        self._formatter = logging.Formatter()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record in place and let it pass."""
-        record.msg, record.args = self._secrets.hide(record.getMessage()), ()
-        if record.exc_info:
-            record.exc_text = self._secrets.hide(self._formatter.formatException(record.exc_info))
-            record.exc_info = None
-        return True
 
 
 def _parse(reference: str) -> tuple[tuple[str, str], str]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from distillery.querying.buying import Buyer
 from distillery.querying.engine import EngineOptions, TeacherEngine
 from distillery.querying.settings import TeacherSettings
 from distillery.stages.context import StageContext
 
+MakeBuyer = Callable[[StageContext, TeacherSettings, EngineOptions], Buyer]
+
 
 def open_engine(
-    context: StageContext, settings: TeacherSettings, options: EngineOptions | None = None
+    context: StageContext,
+    settings: TeacherSettings,
+    options: EngineOptions | None = None,
+    buy_with: MakeBuyer | None = None,
 ) -> TeacherEngine:
     """Return an engine that writes to the context's store and ledger; use it as a context manager.
+
+    It buys in this process unless `buy_with` makes another buyer.
 
     Raises: SpecError if the Secret that `teacher.endpoint.apiKeySecret` names is not supplied.
     """
@@ -20,4 +29,5 @@ def open_engine(
     key = context.secrets.get(secret.name, secret.key) if secret else None
     run = context.run
     options = replace(options or EngineOptions(), warn=context.warn)
-    return TeacherEngine(settings, context.store, run.job_uid, run.stage, context.attempt, key, options)
+    engine = TeacherEngine(settings, context.store, run.job_uid, run.stage, context.attempt, key, options)
+    return engine.buy_with(buy_with(context, settings, options)) if buy_with else engine

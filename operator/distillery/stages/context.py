@@ -47,6 +47,8 @@ class StageContext:
     open_source: Callable[[str, str | None, str | None], ObjectStore]
     """(folder URI, endpoint, credentials secret) → store, for sources and base models outside the storage."""
     warn: Callable[[str], None]
+    workers: int = 0
+    """Worker pods of the Ray cluster that this process is connected to; 0: there is only this machine."""
 
     def check_stop(self) -> None:
         """Raise StageStopped if a stop was requested; call it where the state is safe."""

@@ -19,6 +19,7 @@ from distillery.artifacts.artifact import Artifact, ArtifactWriter, find_manifes
 from distillery.artifacts.manifest import Manifest, ManifestFile
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import SpecError, StageFailed, StageStopped, TransientError
+from distillery.stages.assignment import attempt_key
 from distillery.stages.catalog import load_driver, stage_named
 from distillery.stages.context import Secrets, StageContext, StageResult
 from distillery.stages.identity import stage_identity
@@ -29,6 +30,8 @@ from distillery.stages.stage import StageRecipe, StageRun
 
 log = logging.getLogger(__name__)
 
+ATTEMPT = "attempt"
+"""Key of the provenance that names the attempt which committed an artifact."""
 RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "ray", "numpy", "pyarrow", "aiohttp")
 
 
@@ -46,6 +49,8 @@ class Workplace:
     ledger: Callable[[], tuple[int, int]]
     """Spent and unknown micro-units of the whole object."""
     report_interval: float = 0.5
+    workers: int = 0
+    """Worker pods of the Ray cluster that this process is connected to."""
 
 
 def execute(
@@ -108,7 +113,8 @@ def _execute(run: StageRun, attempt: int, workplace: Workplace, reporter: Report
         raise StageFailed("ParentMissing", f"{run.stage} was started before its inputs", "infrastructure")
     reporter.update()
     manifest = find_manifest(workplace.store, run.stage, identity)
-    reused = manifest is not None
+    # What an earlier process of this very attempt committed, and did not live to report, is not reused work.
+    reused = manifest is not None and manifest.provenance.get(ATTEMPT) != _attempt_name(run, attempt)
     if manifest is None:
         manifest = _run_driver(run, attempt, identity, workplace, reporter)
     result = outcome_of(manifest, reused=reused)
@@ -138,6 +144,7 @@ def _run_driver(
         now=workplace.now,
         open_source=workplace.open_source,
         warn=reporter.warn,
+        workers=workplace.workers,
     )
     result = load_driver(stage)(context)
     manifest = writer.commit(_manifest_builder(context, result))
@@ -184,11 +191,20 @@ def _manifest_builder(
             summary=dict(result.summary),
             cost=result.cost,
             parents=[parent for parent in run.parents if parent.stage in run.consumes],
-            provenance={**_versions(), "specDigest": run.spec_digest, **result.provenance},
+            provenance={
+                **_versions(),
+                "specDigest": run.spec_digest,
+                ATTEMPT: _attempt_name(run, context.attempt),
+                **result.provenance,
+            },
             created_at=datetime.fromtimestamp(context.now(), UTC).isoformat(timespec="seconds"),
         )
 
     return build
+
+
+def _attempt_name(run: StageRun, attempt: int) -> str:
+    return f"{run.job_uid}/{attempt_key(run.stage, attempt)}"
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from distillery.stages.report import Progress, Report
+from distillery.stages.report import Outcome, Progress, Report
 
 Sink = Callable[[Report], None]
 
@@ -40,3 +40,34 @@ class Reporter:
         """Add a warning once; at most 20 are kept."""
         if text not in self.report.warnings and len(self.report.warnings) < 20:
             self.update(warnings=[*self.report.warnings, text])
+
+
+def without_secrets(report: Report, hide: Callable[[str], str]) -> Report:
+    """Take secret values out of every text that may come from outside, such as a server's error message.
+
+    Digests and names stay as they are: a short value may occur in them by chance.
+    """
+
+    def clean(value: Any) -> Any:
+        match value:
+            case str():
+                return hide(value)
+            case list():
+                return [clean(item) for item in value]
+            case dict():
+                return {key: clean(item) for key, item in value.items()}
+            case _:
+                return value
+
+    def clean_outcome(outcome: Outcome) -> Outcome:
+        return outcome.model_copy(update={"summary": clean(outcome.summary)})
+
+    failure = report.failure
+    changes = {
+        "progress": report.progress.model_copy(update={"message": hide(report.progress.message)}),
+        "failure": failure and failure.model_copy(update={"message": hide(failure.message)}),
+        "result": report.result and clean_outcome(report.result),
+        "reusable": [clean_outcome(outcome) for outcome in report.reusable],
+        "warnings": clean(report.warnings),
+    }
+    return report.model_copy(update=changes)

@@ -203,7 +203,10 @@ def test_sources_that_changed_since_they_were_pinned_stop_the_stage(bench: Bench
     with pytest.raises(StageFailed) as caught:
         bench.run(pin="0" * 64)
     assert caught.value.reason == "SourcesChanged"
-    assert caught.value.message.endswith("→ run again")
+    assert caught.value.message == (
+        "the sources changed after they were pinned, so these are not the inputs that this stage was to read "
+        "→ run again; on a cluster, where an object keeps to its first pins, request a rerun of dataset"
+    )
 
 
 def test_a_stop_is_seen_while_reading(bench: Bench) -> None:

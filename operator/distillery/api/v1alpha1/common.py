@@ -103,6 +103,11 @@ class SecretKey(ApiModel):
     """Key within the Secret: its name, never the value."""
 
 
+S3_ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
+S3_SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"
+S3_SESSION_TOKEN: Final = "AWS_SESSION_TOKEN"
+
+
 class Storage(ApiModel):
     """Where artifacts, teacher answers and released models live."""
 

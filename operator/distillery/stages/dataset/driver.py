@@ -81,7 +81,10 @@ def check_pinned(context: StageContext, pinned: list[PinnedFile]) -> None:
     """Raise: StageFailed(SourcesChanged) if what was read is not what names this attempt."""
     read = identity.identity_of(context.run.recipe, {identity.SOURCES: pin_digest(pinned)})
     if read != context.identity:
-        message = "the sources changed between the start of the run and their reading → run again"
+        message = (
+            "the sources changed after they were pinned, so these are not the inputs that this stage was to read "
+            "→ run again; on a cluster, where an object keeps to its first pins, request a rerun of dataset"
+        )
         raise StageFailed("SourcesChanged", message)
 
 

@@ -1,4 +1,4 @@
-"""The desk between driver and training process: a small Ray actor that hands out the work and carries news.
+"""The desk between driver and training processes: a small Ray actor that hands out the work and carries news.
 
 It exists for the sake of secrets as much as of progress: the stores with their credentials go through its
 memory as call arguments, never through Ray's object store (which may spill to disk), a task's recorded
@@ -7,10 +7,11 @@ arguments, or the configuration of the trainer (which Ray logs).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distillery.errors import DistilleryError
 from distillery.stages import report
@@ -18,12 +19,14 @@ from distillery.stages import report
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What the training process has said since the driver last asked."""
+    """What the training processes have said since the driver last asked."""
 
     progress: report.Progress | None = None
     warnings: list[str] = field(default_factory=list)
     error: DistilleryError | None = None
     done: bool = False
+    taken: int = 0
+    """How many training processes have fetched the work."""
 
 
 class Desk:
@@ -40,11 +43,12 @@ class Desk:
 
     def take(self) -> object:
         """Training process: fetch the work."""
+        self._news = replace(self._news, taken=self._news.taken + 1)
         return self._work
 
     def tell(self, progress: report.Progress) -> bool:
         """Training process: report progress; returns whether to stop."""
-        self._news = News(progress, self._news.warnings, self._news.error, self._news.done)
+        self._news = replace(self._news, progress=progress)
         return self._stop
 
     def warn(self, message: str) -> None:
@@ -52,16 +56,17 @@ class Desk:
         self._news.warnings.append(message)
 
     def close(self, error: DistilleryError | None) -> None:
-        """Training process: the last word, None for success."""
-        self._news = News(self._news.progress, self._news.warnings, error, done=True)
+        """Training process: the last word, None for success. Of several errors the first one stands."""
+        self._news = replace(self._news, error=self._news.error or error, done=True)
 
     def ask(self, stop: bool) -> News:
         """Driver: collect the news and pass on whether to stop."""
         self._stop = self._stop or stop
-        news, self._news = self._news, News(error=self._news.error, done=self._news.done)
+        news, self._news = self._news, replace(self._news, progress=None, warnings=[])
         return news
 
 
 def open_desk() -> Any:
-    """Start a desk and return the actor handle."""
-    return ray.remote(num_cpus=0, max_restarts=0)(Desk).remote()
+    """Start a desk beside the driver and return the actor handle."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=0)(Desk).options(scheduling_strategy=here).remote()

@@ -14,7 +14,7 @@ from distillery.modeling.base import check_base
 from distillery.modeling.threads import SMALL_MODEL
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.student.checkpoints import Checkpoint, Checkpoints
-from distillery.stages.student.fitting import fit_in_process, fit_in_worker
+from distillery.stages.student.fitting import fit_in_process, fit_in_workers
 from distillery.stages.student.result import SUMMARY, counts_of, output_digest, summary_of
 from distillery.stages.student.spec import StudentParams
 from distillery.stages.student.work import Work
@@ -57,8 +57,8 @@ def _train(context: StageContext, params: StudentParams) -> None:
         base_store=None if base.uri is None else context.open_source(base.uri, None, None),
         scratch=context.scratch.absolute() / "worker",
     )
-    if ray.is_initialized() or not _small(work):
-        fit_in_worker(context, work)
+    if context.workers or ray.is_initialized() or not _small(work):
+        fit_in_workers(context, work)
     else:
         fit_in_process(context, work)
 
@@ -85,5 +85,5 @@ def _publish(context: StageContext, params: StudentParams, finished: Checkpoint)
         output_digest=output_digest(folder),
         counts=counts_of(document),
         summary=summary_of(document),
-        provenance={"seed": params.student.seed, "device": "cpu", "workers": 1},
+        provenance={"seed": params.student.seed, **document.get("trainedOn", {})},
     )

@@ -1,4 +1,4 @@
-"""Runs the training loop under Ray Train's TorchTrainer: in a worker of a Ray cluster, or in this process."""
+"""Runs the training loop under Ray Train's TorchTrainer: in workers of a Ray cluster, or in this process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from distillery.errors import StageFailed
-from distillery.stages import report
+from distillery.errors import StageFailed, StageStopped
+from distillery.stages import cluster, report
 from distillery.stages.context import StageContext
-from distillery.stages.student.cluster import ensure_ray
 from distillery.stages.student.desk import News, open_desk
 from distillery.stages.student.training import Hooks
 from distillery.stages.student.work import Work, train
 from distillery.stages.student.worker import INTERVAL, train_loop
 
 POLL_SECONDS = 0.25
+START_SECONDS = 900.0
+"""Ray Train waits for its workers for ever; the stage does not."""
 LEAVE_SECONDS = 30.0
 """How long Ray Train may take to put its workers away once the result is there."""
 
@@ -49,13 +50,15 @@ def fit_in_process(context: StageContext, work: Work) -> None:
     TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
 
 
-def fit_in_worker(context: StageContext, work: Work) -> None:
-    """Train in one worker of the Ray cluster, which is started on this machine if there is none.
+def fit_in_workers(context: StageContext, work: Work) -> None:
+    """Train in one worker per worker pod; without pods in one worker of a Ray that is started on this machine.
 
-    Raises: what `train` raised over there; StageFailed(TrainWorkerLost) if the worker died.
+    A worker that is lost ends the attempt: who started it decides on another one, and counts them in one place.
+
+    Raises: what `train` raised over there; StageFailed(TrainWorkerLost) if a worker died or none came.
     """
     context.progress(report.Progress(unit="steps", message="starting Ray"))
-    ensure_ray()
+    cluster.connect(context.workers)
     desk = open_desk()
     ray.get(desk.bring.remote(work))
     # Ray Train keeps notes of its own, which we do not need: it silently resumes a run whose name it has seen,
@@ -63,12 +66,12 @@ def fit_in_worker(context: StageContext, work: Work) -> None:
     notes = tempfile.mkdtemp(prefix="distillery-ray-train-")
     trainer = TorchTrainer(
         train_loop,
-        train_loop_config={"desk": desk},
-        scaling_config=ScalingConfig(num_workers=1, use_gpu=False),
+        train_loop_config={"desk": desk, "pods": context.workers > 0},
+        scaling_config=_scaling(context.workers),
         run_config=RunConfig(
             name=f"student-{context.identity[:12]}-{context.attempt}-{uuid.uuid4().hex[:8]}",
             storage_path=notes,
-            failure_config=FailureConfig(max_failures=0),
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
         ),
     )
     try:
@@ -78,6 +81,15 @@ def fit_in_worker(context: StageContext, work: Work) -> None:
     finally:
         ray.kill(desk)
         shutil.rmtree(notes, ignore_errors=True)
+
+
+def _scaling(workers: int) -> ScalingConfig:
+    """Return one worker per pod, with a GPU if every pod has one."""
+    if not workers:
+        return ScalingConfig(num_workers=1, use_gpu=False)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(resources.get("GPU", 0) >= 1 for resources in alive) >= workers
+    return ScalingConfig(num_workers=workers, use_gpu=gpus, placement_strategy="STRICT_SPREAD")
 
 
 class _Fit:
@@ -100,9 +112,15 @@ class _Fit:
     def follow(self, context: StageContext, desk: Any) -> None:
         """Carry news until the training has closed. Raises: what it raised, StageFailed if it was lost."""
         self._thread.start()
+        began = time.monotonic()
         while self._thread.is_alive():
             self._thread.join(POLL_SECONDS)
             news = _carry(context, desk)
+            if not news.taken:
+                if context.stop_requested():
+                    raise StageStopped("stop requested")
+                if time.monotonic() - began > START_SECONDS:
+                    raise _lost(TimeoutError(f"no worker has started within {START_SECONDS:.0f} s"))
             if news.done:
                 self._thread.join(LEAVE_SECONDS)
                 if news.error is not None:

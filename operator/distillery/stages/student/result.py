@@ -68,6 +68,7 @@ def describe(
         },
         "stoppedEarly": position.stopped_early,
         "best": position.best,
+        "trainedOn": {"device": training.team.device.type, "workers": training.team.size},
     }
 
 

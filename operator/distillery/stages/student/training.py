@@ -21,8 +21,10 @@ from distillery.stages import report
 from distillery.stages.student.checkpoints import Checkpoints, StoredFile
 from distillery.stages.student.examples import Example
 from distillery.stages.student.schedule import Course, epoch_batches, learning_rate, plan_course
+from distillery.stages.student.team import Team
 from distillery.stages.student.validation import Look, Validator
 
+ALONE = Team()
 STATE, BEST = "state.pt", "best.pt"
 LOG_POINTS = 200
 """Rows of the training log between the first step and the last, beside those of evaluations."""
@@ -71,13 +73,17 @@ class Position:
 class Training:
     """One training from its first or last saved step to its end; `run` may be called once."""
 
-    def __init__(self, material: Material, checkpoints: Checkpoints, scratch: Path, hooks: Hooks) -> None:
+    def __init__(
+        self, material: Material, checkpoints: Checkpoints, scratch: Path, hooks: Hooks, team: Team = ALONE
+    ) -> None:
         """Prepare; `scratch` takes files of this process until they are uploaded."""
         self.material, self._checkpoints, self._scratch, self._hooks = material, checkpoints, scratch, hooks
+        self.team = team
         self._scratch.mkdir(parents=True, exist_ok=True)
         section, chat = material.section, material.student.chat
         self._model = material.student.model.train()
         self._packed = takes_tree_mask(self._model, material.student.max_length)
+        team.settle(self._model)
         self._pad = chat.pad
         self._lengths = [example.length for example in material.train]
         self._copies = [example.copies for example in material.train]
@@ -86,7 +92,7 @@ class Training:
         )
         self._optimizer = make_optimizer(self._model, section)
         self._validator = Validator(
-            self._model, material.validation, self._pad, section.batch_size, self._packed
+            self._model, material.validation, self._pad, section.batch_size, self._packed, team
         )
         self._scorer = (
             LabelScorer(self._model, material.labels, chat.end, self._pad, packed=self._packed)
@@ -100,32 +106,39 @@ class Training:
         self.position = Position()
 
     def run(self) -> Position:
-        """Train to the end and leave the best weights in the model.
+        """Train to the end and leave the best weights in the leader's model, on the CPU.
 
         Raises: StageFailed(Diverged) for a loss that is no number; StageStopped after a checkpoint; whatever
         the store raises.
         """
-        torch.manual_seed(self.material.section.seed)
+        torch.manual_seed(self.material.section.seed + self.team.rank)  # dropout differs between shares
         self._resume()
         position, started, first = self.position, self._hooks.clock(), self.position.step
         while position.step < self.course.total_steps and not position.stopped_early:
-            if self._hooks.stop_requested():
-                self._save()
+            if self.team.follow(self._hooks.stop_requested()):
+                if self.team.leads:
+                    self._save()
                 raise StageStopped("stop requested")
             loss = self._step(position.step)
             position.step += 1
             evaluated = position.step in self.course.evaluations
             self._log(self._look() if evaluated else None)
-            if self._checkpoint_due(evaluated):
+            if self.team.leads and self._checkpoint_due(evaluated):
                 self._save()
             self._hooks.progress(self._progress(loss, started, first))
-        self._restore_best()
+        if self.team.leads:
+            self._restore_best()
+            self._model.to("cpu")
         return position
 
     def _step(self, index: int) -> float:
-        """Take optimizer step `index` and return the mean loss per answer token of its rows."""
-        rows = [self.material.train[row] for row in self._batch(index)]
-        tokens = sum(row.target.tokens for row in rows)
+        """Take optimizer step `index` and return the mean loss per answer token of its rows.
+
+        Each process adds up the gradients of its share, divided by the tokens of the whole batch: their sum over
+        the team is the gradient that one process alone would have.
+        """
+        batch = [self.material.train[row] for row in self._batch(index)]
+        tokens, rows = sum(row.target.tokens for row in batch), self.team.share(batch)
         self._optimizer.zero_grad(set_to_none=True)
         total = 0.0
         lengths, trees = [len(row.prompt) for row in rows], [row.target.tree for row in rows]
@@ -142,6 +155,8 @@ class Training:
             loss = loss_sum(forward(self._model, layout), layout.index, [row.target for row in part]) / tokens
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
+        self.team.sum_gradients(self._model)
+        [total] = self.team.sum(total)
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._rates().max_grad_norm)
         if not (math.isfinite(total) and math.isfinite(norm.item())):
             raise self._diverged(index)
@@ -174,15 +189,19 @@ class Training:
             raise self._diverged(position.step - 1)
         if position.best is None or _better(asdict(look), position.best, section.early_stopping.metric):
             position.best, position.best_step, position.without_improvement = asdict(look), position.step, 0
-            path = self._scratch / f"best-{position.step}.pt"
-            torch.save(self._model.state_dict(), path)
-            if isinstance(self._best_file, Path):
-                self._best_file.unlink()
-            self._best_file = path
+            if self.team.leads:
+                self._keep_best()
         else:
             position.without_improvement += 1
             position.stopped_early = position.without_improvement >= section.early_stopping.patience
         return look
+
+    def _keep_best(self) -> None:
+        path = self._scratch / f"best-{self.position.step}.pt"
+        torch.save(self._model.state_dict(), path)
+        if isinstance(self._best_file, Path):
+            self._best_file.unlink()
+        self._best_file = path
 
     def _log(self, look: Look | None) -> None:
         position, every = self.position, max(1, self.course.total_steps // LOG_POINTS)
@@ -228,12 +247,14 @@ class Training:
 
     def _resume(self) -> None:
         checkpoint = self._checkpoints.newest()
+        self.team.check_same(0 if checkpoint is None else checkpoint.step)
         if checkpoint is None:
             return
-        state = torch.load(checkpoint.local[STATE], weights_only=True)
+        state = torch.load(checkpoint.local[STATE], weights_only=True, map_location="cpu")
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"])
+        if self.team.leads:
+            torch.set_rng_state(state["random"])
         self.position = Position(**state["position"])
         self._best_file = checkpoint.stored.get(BEST)
 
@@ -245,7 +266,7 @@ class Training:
         path = self._best_file
         if isinstance(path, StoredFile):
             path = self._checkpoints.local(path)
-        self._model.load_state_dict(torch.load(path, weights_only=True))
+        self._model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
 
     def _progress(self, loss: float, started: float, first: int) -> report.Progress:
         position, total = self.position, self.course.total_steps

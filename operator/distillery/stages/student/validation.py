@@ -14,6 +14,7 @@ from distillery.modeling.loss import Target, edge_log_probs
 from distillery.modeling.packing import Layout, cut, forward, lay_out
 from distillery.modeling.scoring import LabelScorer
 from distillery.stages.student.examples import Example
+from distillery.stages.student.team import Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,19 @@ class Validator:
     """Evaluates one model on the same rows again and again."""
 
     def __init__(
-        self, model: Any, examples: Sequence[Example], pad: int, batch_size: int, packed: bool
+        self,
+        model: Any,
+        examples: Sequence[Example],
+        pad: int,
+        batch_size: int,
+        packed: bool,
+        team: Team,
     ) -> None:
-        """Keep the rows; `packed` as found by `takes_tree_mask`."""
+        """Keep this process's share of the rows; `packed` as found by `takes_tree_mask`."""
         self._model, self._pad, self._batch_size, self._packed = model, pad, batch_size, packed
-        self._examples = sorted(examples, key=lambda example: (example.length, example.row_id))
-        self._tokens = sum(example.target.tokens for example in examples)
+        self._team = team
+        self._examples = team.share(sorted(examples, key=lambda example: (example.length, example.row_id)))
+        self._tokens, self._rows = sum(example.target.tokens for example in examples), len(examples)
 
     def labels(self, scorer: LabelScorer, loss: Loss) -> Look:
         """Evaluate a label task; the student's answer is the label of the highest score, as in use."""
@@ -47,7 +55,7 @@ class Validator:
             total -= hard * row[example.label]
             total += loss.soft * sum(q * (math.log(q) - row[label]) for label, q in example.soft.items())
             agreed += max(range(len(row)), key=row.__getitem__) == example.label
-        return Look(total / self._tokens, agreed / len(self._examples))
+        return self._look(total, agreed)
 
     def answers(self) -> Look:
         """Evaluate a text or json task.
@@ -67,7 +75,11 @@ class Validator:
             )
             total, agreed = total + loss, agreed + same
         self._model.train()
-        return Look(total / self._tokens, agreed / len(self._examples))
+        return self._look(total, agreed)
+
+    def _look(self, total: float, agreed: int) -> Look:
+        total, agreements = self._team.sum(total, agreed)
+        return Look(total / self._tokens, agreements / self._rows)
 
     def _pass(self, prompts: Sequence[Sequence[int]], targets: Sequence[Target]) -> tuple[float, int]:
         trees = [target.tree for target in targets]

@@ -20,7 +20,8 @@ from distillery.stages.student.checkpoints import Checkpoints
 from distillery.stages.student.examples import ExampleMaker, require_rows, texts_of
 from distillery.stages.student.result import write_result
 from distillery.stages.student.spec import StudentParams
-from distillery.stages.student.training import Hooks, Material, Training
+from distillery.stages.student.team import Team
+from distillery.stages.student.training import ALONE, Hooks, Material, Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,15 @@ class Work:
         return f"Work({self.identity[:12]})"
 
 
-def train(work: Work, hooks: Hooks, warn: Callable[[str], None]) -> None:
+def train(work: Work, hooks: Hooks, warn: Callable[[str], None], team: Team = ALONE) -> None:
     """Train from the newest checkpoint on and leave a finished checkpoint that holds the stage's result.
+
+    All processes of a team call it at about the same time; the leader leaves the result.
 
     Raises: SpecError, StageFailed, StageStopped, TransientError.
     """
     checkpoints = Checkpoints(work.store, work.identity, work.scratch / "checkpoints", warn)
-    if checkpoints.newest(finished=True) is not None:
+    if team.follow(checkpoints.newest(finished=True) is not None):
         return
     section, output = work.params.student, work.params.output
     kept = Artifact(work.store, work.kept, work.scratch / "inputs")
@@ -58,8 +61,10 @@ def train(work: Work, hooks: Hooks, warn: Callable[[str], None]) -> None:
     if not validation_rows.kept:
         warn("there are no validation rows: nothing decides when to stop, and the last weights are kept")
     material = Material(student, section, training_rows.kept, validation_rows.kept, maker.label_ids)
-    training = Training(material, checkpoints, work.scratch / "training", hooks)
+    training = Training(material, checkpoints, work.scratch / "training", hooks, team)
     training.run()
+    if not team.leads:
+        return
     folder = work.scratch / "result"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

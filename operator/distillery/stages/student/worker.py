@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
+from ray.train.torch import get_device
 
-from distillery.errors import DistilleryError
+from distillery.errors import DistilleryError, StageStopped
 from distillery.stages import report
+from distillery.stages.student.team import Team
 from distillery.stages.student.training import Hooks
 from distillery.stages.student.work import Work, train
 
@@ -19,15 +25,17 @@ INTERVAL = 0.3
 class DeskHooks:
     """Hooks of the training loop that talk to a desk without ever waiting for it."""
 
-    def __init__(self, desk: Any) -> None:
+    def __init__(self, desk: Any, leads: bool) -> None:
+        """Only who leads talks."""
         self._desk = desk
+        self._leads = leads
         self._sent_at = 0.0
         self._reply: Any = None
         self._stop = False
 
     def progress(self, progress: report.Progress) -> None:
         """Send progress, unless some was sent a moment ago or is still under way."""
-        if self._reply is None and time.monotonic() - self._sent_at >= INTERVAL:
+        if self._leads and self._reply is None and time.monotonic() - self._sent_at >= INTERVAL:
             self._sent_at = time.monotonic()
             self._reply = self._desk.tell.remote(progress)
 
@@ -40,18 +48,40 @@ class DeskHooks:
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Run the training of `config["desk"]`.
+    """Run the training of `config["desk"]` as one of a team; with `config["pods"]` on a disk of its own.
 
-    Errors of ours go to the desk, so that the driver raises them as they are; anything else is a bug and
-    reaches it wrapped by Ray.
+    Errors of ours go to the desk, so that the driver raises them as they are; anything else is a bug and reaches it
+    wrapped by Ray. An error that not all processes share must also end this function with it: only then does Ray
+    Train free the others, who wait for this process in a collective.
     """
     desk = config["desk"]
     work = ray.get(desk.take.remote())
     assert isinstance(work, Work)
-    talk = DeskHooks(desk)
-    error: DistilleryError | None = None
+    team = Team.join(get_device())
+    with ExitStack() as stack:
+        if config["pods"]:
+            folder = stack.enter_context(TemporaryDirectory(prefix="distillery-student-"))
+            work = replace(work, scratch=Path(folder))
+        _train(work, desk, team)
+
+
+def _train(work: Work, desk: Any, team: Team) -> None:
+    talk = DeskHooks(desk, team.leads)
+    warn = desk.warn.remote if team.leads else _ignore
     try:
-        train(work, Hooks(talk.progress, talk.stop_requested), desk.warn.remote)
-    except DistilleryError as raised:
-        error = raised
-    ray.get(desk.close.remote(error))
+        train(work, Hooks(talk.progress, talk.stop_requested), warn, team)
+    except StageStopped as stopped:
+        # All stop at the same step; the leader has a checkpoint to write first, so it alone has the last word.
+        if team.leads:
+            ray.get(desk.close.remote(stopped))
+    except DistilleryError as error:
+        ray.get(desk.close.remote(error))
+        if team.size > 1:
+            raise
+    else:
+        if team.leads:
+            ray.get(desk.close.remote(None))
+
+
+def _ignore(_: str) -> None:
+    return

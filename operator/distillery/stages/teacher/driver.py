@@ -48,7 +48,7 @@ def run(context: StageContext) -> StageResult:
     rows = asked_rows(inputs)
     questions = questions_of(rows, params.teacher.system_prompt, params.samples)
     evaluation = evaluation_questions(inputs, params.teacher.system_prompt, params.noise_rows)
-    with asking.open_engine(context, params.teacher) as engine:
+    with _open_engine(context, params) as engine:
         engine.require(engine.estimate([*questions, *evaluation]))
         pilot = _pilot(context, engine, params, rows)
         worth = _worth(engine, params, questions, evaluation)
@@ -66,6 +66,15 @@ def run(context: StageContext) -> StageResult:
         cost=cost,
         provenance={"teacher": params.teacher.identity, "models": usage["models"]},
     )
+
+
+def _open_engine(context: StageContext, params: TeacherParams) -> TeacherEngine:
+    """Return an engine that buys in the worker pods, or here if there are none."""
+    if not context.workers:
+        return asking.open_engine(context, params.teacher)
+    from distillery.stages.teacher.fleet import Fleet  # lazy: Ray takes a second to import
+
+    return asking.open_engine(context, params.teacher, buy_with=Fleet)
 
 
 def _pilot(context: StageContext, engine: TeacherEngine, params: TeacherParams, rows: Sequence[Row]) -> Pilot:

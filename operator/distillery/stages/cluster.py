@@ -1,4 +1,4 @@
-"""Starts Ray for a stage that needs it, unless this process is connected to one already."""
+"""Connects a stage that needs Ray: to the cluster of its pods, or to a small one of its own on this machine."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import logging
 
 import ray
 
+from distillery.settings import Settings
+
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Only handles and small messages pass through Ray here; its default would take a third of the memory."""
 
 
-def ensure_ray() -> None:
-    """Connect this process to Ray: to the cluster it already knows, else to a new one on this machine.
+def connect(workers: int) -> None:
+    """Connect this process to Ray, unless it is already.
 
-    The new one has no dashboard, forwards no worker logs and sends no usage data (releases of Ray do not with
+    In a pod the cluster is there and the environment names its address. Elsewhere a new one is started on this
+    machine: it has no dashboard, forwards no worker logs and sends no usage data (releases of Ray do not with
     `ray.init`). Its processes die with the calling process and must not outlive the calling thread.
     """
     if ray.is_initialized():
+        return
+    if workers or Settings.read().variable("RAY_ADDRESS"):
+        ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
         return
     ray.init(
         address="local",

@@ -1,0 +1,172 @@
+"""A member of the fleet: an actor in a worker pod that buys its share of the answers with an engine's own buyer.
+
+The key and the store's credentials come from the pod's environment; they pass through no call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from ray.exceptions import RayError
+
+from distillery.api.v1alpha1.common import Storage
+from distillery.artifacts.opening import open_store
+from distillery.artifacts.store import ObjectStore
+from distillery.errors import DistilleryError, StageFailed
+from distillery.querying.answers import AskProgress, Unanswered
+from distillery.querying.buying import LocalBuyer, budget_of
+from distillery.querying.desk import EngineOptions
+from distillery.querying.entries import Settled, Tally
+from distillery.querying.journal import AnswerRecord
+from distillery.querying.schedule import Job
+from distillery.querying.settings import TeacherSettings
+from distillery.querying.watch import Watch
+from distillery.secrets import EnvironmentSecrets
+from distillery.settings import Settings
+from distillery.stages.teacher.lease import Lease
+from distillery.stages.teacher.leasing import Grant, Request
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a member is told once. `store` is a place that needs no credentials, or else a Storage to open."""
+
+    name: str
+    settings: TeacherSettings
+    store: ObjectStore | Storage
+    ledger_uid: str
+    stage: tuple[str, int]
+    options: EngineOptions
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a member has done since it was last asked."""
+
+    results: list[tuple[str, AnswerRecord | Unanswered]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    """Of all its rounds."""
+    under_way: int = 0
+    warnings: list[str] = field(default_factory=list)
+    done: bool = False
+    error: DistilleryError | None = None
+
+
+class Outbox(dict[str, AnswerRecord | Unanswered]):
+    """Results, and which of them nobody has fetched yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fresh: deque[tuple[str, AnswerRecord | Unanswered]] = deque()
+
+    def __setitem__(self, key: str, result: AnswerRecord | Unanswered) -> None:
+        super().__setitem__(key, result)
+        self.fresh.append((key, result))
+
+
+class Asker:
+    """The actor. Its methods return at once; a round runs in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._outbox = Outbox()
+        self._warnings: deque[str] = deque()
+        self._stop = False
+        self._under_way = 0
+        self._error: DistilleryError | None = None
+        self._thread: threading.Thread | None = None
+        self._buyer: LocalBuyer
+        self._secrets: EnvironmentSecrets
+
+    def open(self, order: Order, limiter: Any, recovered: Sequence[Settled]) -> str | DistilleryError:
+        """Get ready, and return the writer id in journal and ledger, or what is wrong: a secret is missing."""
+        try:
+            self._open(order, limiter)
+        except DistilleryError as error:
+            return error
+        self._buyer.recover(recovered)
+        return self._buyer.writer
+
+    def _open(self, order: Order, limiter: Any) -> None:
+        async def exchange(request: Request) -> Grant:
+            try:
+                grant: Grant = await limiter.exchange.remote(request)
+            except RayError as error:
+                raise _limiter_lost(error) from None
+            return grant
+
+        self._secrets = secrets = EnvironmentSecrets(Settings.read())
+        reference = order.settings.api_key_secret
+        key = secrets.get(reference.name, reference.key) if reference else None
+        store = open_store(order.store, secrets) if isinstance(order.store, Storage) else order.store
+        options = replace(order.options, warn=self._warnings.append)
+        lease = Lease(order.name, exchange, budget_of(order.settings))
+        self._buyer = LocalBuyer.open(
+            order.settings, store, order.ledger_uid, order.stage, key, options, lease
+        )
+
+    def give(self, jobs: list[Job]) -> None:
+        """Take a part of the next round's jobs."""
+        self._jobs += jobs
+
+    def start(self, accepted: bool) -> None:
+        """Start a round; `accepted` says that the teacher has answered such questions before."""
+        jobs, self._jobs, self._outbox, self._error = self._jobs, [], Outbox(), None
+        if accepted:
+            self._buyer.trust()
+        self._thread = threading.Thread(target=self._buy, args=(jobs,), name="asker", daemon=True)
+        self._thread.start()
+
+    def poll(self, stop: bool) -> News:
+        """Return the news, and learn whether to stop."""
+        self._stop = self._stop or stop
+        done = (
+            self._thread is None or not self._thread.is_alive()
+        )  # looked at first: what follows is the last word
+        tally = Tally()
+        tally.merge(self._buyer.tally)
+        return News(
+            results=_drain(self._outbox.fresh),
+            tally=tally,
+            under_way=0 if done else self._under_way,
+            warnings=_drain(self._warnings),
+            done=done,
+            error=self._error if done else None,
+        )
+
+    def close(self) -> None:
+        """Merge what was written."""
+        self._buyer.close()
+
+    def _buy(self, jobs: list[Job]) -> None:
+        watch = Watch(len(jobs), 0, self._hear, lambda: self._stop)
+        try:
+            self._buyer.buy(jobs, 0, 0, watch, self._outbox)  # its limits are the limiter's
+        except DistilleryError as error:
+            self._error = error
+        except Exception as error:  # noqa: BLE001 - the border of the thread: the driver classifies it
+            log.error("%s", self._secrets.hide(traceback.format_exc()))
+            what = self._secrets.hide(f"{type(error).__name__}: {error}")
+            self._error = StageFailed("InternalError", what, "infrastructure")
+
+    def _hear(self, progress: AskProgress) -> None:
+        self._under_way = progress.in_flight
+
+
+def _drain(queue: deque[T]) -> list[T]:
+    return [queue.popleft() for _ in range(len(queue))]
+
+
+def _limiter_lost(error: RayError) -> StageFailed:
+    what = f"the limiter of the teacher's calls was lost ({type(error).__name__})"
+    message = f"{what}: run again, answers bought so far are kept"
+    return StageFailed("LimiterLost", message, "infrastructure")

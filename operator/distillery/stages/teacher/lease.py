@@ -1,0 +1,187 @@
+"""A fleet member's side of the limiter: limits that last until the next grant (see querying.limits.Limits)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from distillery.querying.budget import Budget
+from distillery.querying.limits import Demand
+from distillery.stages.teacher.leasing import PERIOD, VALID, Grant, Request
+
+GAP = 0.02
+"""Seconds between requests at least."""
+STALE = 0.25
+"""A start that was not used so long after its time is lost: made good later, it would be a burst."""
+SOON = 3600.0
+"""Until a grant comes; it wakes the round."""
+
+Exchange = Callable[[Request], Awaitable[Grant]]
+
+
+class Lease:
+    """Limits as granted to one member. Nothing may start before the first grant."""
+
+    def __init__(
+        self, member: str, exchange: Exchange, limit: int | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`exchange` carries a request to the limiter; `limit` is the object's budget in picos."""
+        self.budget = Budget(limit)
+        self._member, self._exchange, self._clock = member, exchange, clock
+        self._concurrency = 0
+        self._starts: deque[float] | None = deque()
+        self._paused_until = self._valid_until = float("-inf")
+        self._money = 0
+        """Lent and not reserved."""
+        self._short = 0
+        """What could not be reserved."""
+        self._final = False
+        self._overrun = 0
+        self._accepted, self._paid, self._started = 0, 0, 0
+        self._refusals: list[float] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    def begin(self, concurrency: int, set_aside: int) -> None:
+        """Prepare for a round; its limits are the limiter's."""
+        self._concurrency, self._short, self._final, self._closing = 0, 0, False, False
+        self._wake = asyncio.Event()
+
+    def room(self, under_way: int) -> bool:
+        """Return whether another call may be under way beside these."""
+        return under_way < self._concurrency
+
+    def delay(self, now: float) -> float:
+        """Return the seconds until the next call may start."""
+        if now >= self._valid_until:
+            return SOON
+        if now < self._paused_until:
+            return self._paused_until - now
+        if self._starts is None:
+            return 0.0
+        while self._starts and self._starts[0] < now - STALE:
+            self._starts.popleft()
+        if not self._starts:
+            self._wake.set()
+            return SOON
+        return max(0.0, self._starts[0] - now)
+
+    def reserve(self, amount: int) -> int | None:
+        """Reserve for one call out of what is lent."""
+        if self.budget.limit is None:
+            return amount
+        amount += self._overrun
+        if amount > self._money:
+            self._short = amount
+            self._wake.set()
+            return None
+        self._money -= amount
+        self._short, self._final = 0, False
+        return amount
+
+    def exhausted(self) -> bool:
+        """Return whether the limiter has nothing left, and nobody can give anything back."""
+        return self._final
+
+    def sent(self, now: float) -> None:
+        """Use up a start."""
+        self._started += 1
+        if self._starts:
+            self._starts.popleft()
+
+    def accepted(self, now: float) -> None:
+        """Note a reply that was no rate refusal."""
+        self._accepted += 1
+
+    def refused(self, now: float, wait: float) -> None:
+        """Pause, and let the others know at once."""
+        self._paused_until = max(self._paused_until, now + wait)
+        self._refusals.append(wait)
+        self._wake.set()
+
+    def settle(self, reserved: int, paid: int) -> bool:
+        """Replace a reservation by what was paid."""
+        self._paid += paid
+        if self.budget.limit is not None:
+            self._money += reserved - paid
+        if paid <= reserved:
+            return False
+        self._overrun += paid - reserved
+        return True
+
+    async def keep(self, demand: Callable[[], Demand], changed: Callable[[], None]) -> None:
+        """Ask for more about ten times a second, and at once when something runs short.
+
+        Raises: whatever the exchange raises: without the limiter nothing may be sent.
+        """
+        while not self._closing:
+            began = self._clock()
+            await self._renew(demand())
+            changed()
+            await self._rest(began)
+        await self._renew(Demand())
+
+    def end(self) -> None:
+        """Give everything back."""
+        self._closing = True
+        self._wake.set()
+
+    async def _rest(self, began: float) -> None:
+        try:
+            async with asyncio.timeout(PERIOD):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+        await asyncio.sleep(max(0.0, began + GAP - self._clock()))
+
+    async def _renew(self, demand: Demand) -> None:
+        request = self._request(demand)
+        self._apply(await self._exchange(request), self._clock())
+
+    def _request(self, demand: Demand) -> Request:
+        calls = max(0, self._concurrency - demand.under_way) + self._started
+        calls = min(demand.waiting, max(1, calls))
+        aim = calls * (demand.bound + self._overrun)
+        returned = wanted = least = 0
+        if self.budget.limit is not None:
+            if demand.waiting and self._short:
+                returned, least = self._money, self._short
+                wanted = max(aim, least)
+            elif aim >= self._money:
+                wanted = aim - self._money
+            else:
+                returned = self._money - aim
+        self._money -= returned
+        request = Request(
+            member=self._member,
+            under_way=demand.under_way,
+            waiting=demand.waiting,
+            calls=max(0, calls - len(self._starts or ())),
+            accepted=self._accepted,
+            refusals=tuple(self._refusals),
+            paid=self._paid,
+            returned=returned,
+            wanted=wanted,
+            least=least,
+            overrun=self._overrun,
+        )
+        self._accepted = self._paid = self._started = 0
+        self._refusals.clear()
+        return request
+
+    def _apply(self, grant: Grant, now: float) -> None:
+        self._concurrency = grant.concurrency
+        self._valid_until = now + VALID
+        self._paused_until = max(self._paused_until, now + grant.pause if grant.pause else now)
+        if grant.starts is None:
+            self._starts = None
+        else:
+            self._starts = self._starts if self._starts is not None else deque()
+            self._starts.extend(now + start for start in grant.starts)
+        self._money += grant.money or 0
+        self._final = grant.final
+        self.budget = grant.budget
+        self._overrun = max(self._overrun, grant.budget.overrun)

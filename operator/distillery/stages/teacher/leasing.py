@@ -1,0 +1,58 @@
+"""What a member of a fleet and the limiter say to each other: one request, one grant, about ten times a second. Pure.
+
+Clocks of different machines do not compare, so times are told as seconds from now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from distillery.querying.budget import Budget
+
+PERIOD = 0.1
+"""Seconds between the requests of a busy member."""
+HORIZON = 0.15
+"""Starts are granted so far ahead: a period, and what it takes to hear of them."""
+VALID = 2.0
+"""Without a new grant, a member starts nothing after so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A member's news since its last request, and what it would like to have. Amounts are picos."""
+
+    member: str
+    under_way: int = 0
+    waiting: int = 0
+    """Jobs that could be sent at once."""
+    calls: int = 0
+    """How many of them the member can start within a period."""
+    accepted: int = 0
+    """Replies that were no rate refusals."""
+    refusals: tuple[float, ...] = ()
+    """Rate refusals: seconds that nothing may be sent."""
+    paid: int = 0
+    returned: int = 0
+    """Lent money that it does not need."""
+    wanted: int = 0
+    least: int = 0
+    """Less than this would be of no use."""
+    overrun: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a member may do until its next request."""
+
+    concurrency: int
+    """Calls under way at once."""
+    starts: tuple[float, ...] | None
+    """When calls may start; None: whenever it likes."""
+    pause: float
+    """Nothing may start before."""
+    money: int | None
+    """Lent beside what it has; None: there is no budget."""
+    final: bool
+    """Whether what it asked for in vain will never be there."""
+    budget: Budget
+    """The object's money, for messages."""

@@ -1,0 +1,55 @@
+"""Entrypoint of a pod: read the assignment and run it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pydantic import ValidationError
+
+from distillery.secrets import EnvironmentSecrets
+from distillery.settings import Settings
+from distillery.stages.assignment import Assignment
+from distillery.worker.logs import log_to_stderr
+from distillery.worker.process import Attempt, Exit
+from distillery.worker.secrets import PodSecrets
+
+log = logging.getLogger("distillery.worker")
+
+ASSIGNMENT_VERSION = 1
+
+
+def main() -> Exit:
+    """Run the attempt that the environment names and return the exit status."""
+    settings = Settings.read()
+    log_to_stderr(EnvironmentSecrets(settings), {})
+    try:
+        assignment = Assignment.model_validate_json(settings.assignment.read_bytes())
+    except (OSError, ValidationError) as error:
+        log.error("there is no usable assignment in %s: %s", settings.assignment, error)
+        return Exit.UNUSABLE
+    if assignment.version > ASSIGNMENT_VERSION:
+        log.error("the assignment has version %d: use a newer worker image", assignment.version)
+        return Exit.UNUSABLE
+    secrets = PodSecrets(settings, assignment.namespace)
+    run = assignment.run
+    log_to_stderr(
+        secrets,
+        {
+            "namespace": assignment.namespace,
+            "job": run.job_name,
+            "stage": run.stage,
+            "attempt": assignment.attempt,
+        },
+    )
+    try:
+        return Attempt(assignment, settings, secrets).run()
+    except (
+        Exception
+    ):  # the border: a bug of ours ends up in the log, secrets hidden, not on bare standard error
+        log.exception("the worker failed")
+        return Exit.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

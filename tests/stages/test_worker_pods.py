@@ -1,0 +1,291 @@
+"""Teacher and student over worker pods: a real Ray cluster of a head that does no work and two other nodes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from distillery.api.v1alpha1.common import SecretKey
+from distillery.api.v1alpha1.teacher import Pilot, RateLimits
+from distillery.artifacts.tables import TRAINING_LOG, read_table
+from distillery.errors import SpecError, StageFailed, StageStopped
+from distillery.querying.ledger import read_ledger
+from distillery.settings import secret_variable
+from distillery.stages import asking
+from distillery.stages.student import driver as student
+from distillery.stages.student.checkpoints import Checkpoints
+from distillery.stages.teacher import driver as teacher_stage
+from distillery.stages.teacher.crew import Crew
+from fake_teacher import FakeTeacher
+from querying_builders import QUICK, bill_micro
+from stages.student import test_driver as student_tests
+from stages.student.conftest import IDENTITY, make_work
+from stages.student.conftest import make_rows as make_student_rows
+from teacher_stage import Attempt, World, make_params, make_rows
+
+PODS = 2
+CONCURRENCY = 8
+SHARED = {"rate_limits": RateLimits(concurrency=CONCURRENCY)}
+SECRET = SecretKey(name="teacher", key="api-key")
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Ray's, about its own settings
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's cluster for tests leaves files open
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One for all tests of this module: starting three nodes takes a while."""
+    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(secret_variable("teacher", "api-key"), "sk-of-teacher/api-key")
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+        for _ in range(PODS):
+            nodes.add_node(wait=False, num_cpus=1, **small)
+        nodes.wait_for_nodes()
+        ray.init(address=nodes.address, log_to_driver=False, logging_level=logging.ERROR)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
+
+
+class Hired:
+    """Members as they were started: on which node, and their handles."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.nodes: list[str] = []
+        self.members: list[Any] = []
+        hire = Crew.hire
+
+        def remember(crew: Crew, node: str) -> Any:
+            member = hire(crew, node)
+            self.nodes.append(node)
+            self.members.append(member)
+            return member
+
+        monkeypatch.setattr(Crew, "hire", remember)
+
+
+@pytest.fixture
+def hired(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Hired:
+    monkeypatch.setattr(asking, "EngineOptions", lambda: QUICK)
+    return Hired(monkeypatch)
+
+
+def run_teacher(world: World, params: Any, workers: int = PODS, **changes: Any) -> Attempt:
+    attempt = world.attempt()
+    attempt.result = teacher_stage.run(replace(attempt.context(params), workers=workers, **changes))
+    return attempt
+
+
+def when(condition: Callable[[], bool], then: Callable[[], None]) -> threading.Thread:
+    """Do something as soon as a condition holds."""
+
+    def watch() -> None:
+        while not condition():
+            time.sleep(0.005)
+        then()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_both_pods_ask_within_one_rate_and_the_result_is_that_of_one_process(
+    hired: Hired, tmp_path: Path
+) -> None:
+    rows = make_rows(170, 10)
+    limits = {"rate_limits": RateLimits(concurrency=CONCURRENCY, requests_per_minute=3000)}
+    with FakeTeacher(delay=0.02, api_key="sk-of-teacher/api-key") as teacher:
+        params = make_params(teacher.url, teacher={**limits, "api_key_secret": SECRET})
+        pods = run_teacher(World(tmp_path / "pods").with_rows(rows), params)
+        arrivals, in_flight = list(teacher.arrivals), teacher.max_in_flight
+        alone = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
+    assert len(set(hired.nodes)) == PODS
+    store = pods.world.store
+    writers = {stat.key.split("/")[3] for stat in store.list("jobs/job-1/ledger/")}
+    assert len(writers) == PODS  # each entered calls of its own
+    assert pods.result == replace(alone.result)
+    assert pods.completions == alone.completions
+    assert in_flight <= CONCURRENCY
+    labelling = arrivals[64:]
+    assert (len(labelling) - 1) / (labelling[-1] - labelling[0]) <= 50 * 1.1
+    assert len(list(store.list("answers/"))) == PODS
+    assert pods.progress[-1].done == 180
+
+
+def test_the_budget_holds_over_all_pods(hired: Hired, tmp_path: Path) -> None:
+    world = World(tmp_path).with_rows(make_rows(200, 10, 20))
+    with FakeTeacher() as teacher:
+        cheap = {**SHARED, "max_cost": Decimal("0.012")}
+        with pytest.raises(StageFailed, match=r"question\(s\) are not asked: of 0.012 USD") as failure:
+            run_teacher(world, make_params(teacher.url, pilot=Pilot(rows=20), teacher=cheap))
+        assert failure.value.reason == "BudgetReached"
+        spent = bill_micro(teacher.bill)
+        assert 6000 <= spent <= 12000
+        assert abs(read_ledger(world.store, "job-1").spent_micro - spent) <= 1
+        dear = {**SHARED, "max_cost": Decimal("0.1")}
+        attempt = run_teacher(world, make_params(teacher.url, pilot=Pilot(rows=20), teacher=dear))
+        assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 210
+    assert attempt.result.cost.cached > 0
+
+
+def test_a_member_that_is_killed_is_replaced_and_no_answer_is_bought_twice(
+    hired: Hired, tmp_path: Path
+) -> None:
+    rows = make_rows(270, 10)
+    with FakeTeacher(delay=0.05) as teacher:
+        params = make_params(teacher.url, teacher=SHARED)
+        kill = when(lambda: len(teacher.bill) > 120, lambda: ray.kill(hired.members[0]))
+        attempt = run_teacher(World(tmp_path / "killed").with_rows(rows), params)
+        kill.join()
+        bill = list(teacher.bill)
+        undisturbed = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
+    assert len(hired.members) == PODS + 1
+    assert len({call["row"] for call in bill}) == 280
+    in_one_window = CONCURRENCY / 0.05 * 0.1
+    assert len(bill) - 280 <= CONCURRENCY + in_one_window
+    assert attempt.result.output_digest == undisturbed.result.output_digest
+    totals = read_ledger(attempt.world.store, "job-1")
+    assert totals.exact.spent + totals.exact.unknown >= bill_micro(bill) * 10**6
+    cost = attempt.result.cost
+    assert abs(cost.spent_micro - totals.spent_micro) <= 1
+    assert abs(cost.unknown_micro - totals.unknown_micro) <= 1
+
+
+def test_a_stop_request_reaches_the_pods_and_the_rest_follows_later(hired: Hired, tmp_path: Path) -> None:
+    world = World(tmp_path).with_rows(make_rows(270, 10))
+    with FakeTeacher(delay=0.05) as teacher:
+        params = make_params(teacher.url, teacher=SHARED)
+        with pytest.raises(StageStopped):
+            run_teacher(world, params, stop_requested=lambda: len(teacher.bill) > 90)
+        assert len(teacher.bill) < 280
+        run_teacher(world, params)
+        assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 280
+
+
+def test_a_key_that_the_pods_lack_is_named(hired: Hired, tmp_path: Path) -> None:
+    secret = SecretKey(name="other", key="api-key")
+    params = make_params("http://127.0.0.1:9/v1", teacher={"api_key_secret": secret})
+    with pytest.raises(SpecError, match="secret other/api-key"):
+        run_teacher(World(tmp_path).with_rows(make_rows(6, 0, 0)), params)
+
+
+def loss_by_step(folder: Path) -> dict[int, tuple[float, float | None]]:
+    log = read_table(folder / "training_log.parquet", TRAINING_LOG)
+    return {row["step"]: (row["train_loss"], row["validation_loss"]) for row in log}
+
+
+def close(one: dict[int, Any], other: dict[int, Any]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[step] == pytest.approx(other[step], abs=1e-3) for step in one
+    )
+
+
+def test_two_pods_resume_what_one_process_began_and_train_the_same_student(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    here = student_tests.Attempt(make_work(tmp_path / "a"), tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)  # so that it trains in this process
+        want = student.run(here.context)
+        work = make_work(tmp_path / "b")
+        begun = student_tests.Attempt(work, tmp_path / "b" / "1", stop_after=5)
+        with pytest.raises(StageStopped):
+            student.run(begun.context)
+    attempt = student_tests.Attempt(work, tmp_path / "b" / "2")
+    result = student.run(replace(attempt.context, workers=PODS))
+    assert result.counts == want.counts
+    assert result.provenance == {"seed": 17, "device": "cpu", "workers": PODS}
+    assert want.provenance == {"seed": 17, "device": "cpu", "workers": 1}
+    assert close(loss_by_step(attempt.context.output.folder), loss_by_step(here.context.output.folder))
+    assert attempt.progress[-1].total == 18
+    assert attempt.warnings == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_training_over_pods_stops_and_resumes_and_survives_the_loss_of_a_worker(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    rows = make_student_rows(192, 24)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray, "is_initialized", lambda: False)
+        here = student_tests.Attempt(make_work(tmp_path / "a", rows, epochs=12), tmp_path / "a")
+        want = student.run(here.context)
+    work = make_work(tmp_path / "b", rows, epochs=12)
+    stopped = student_tests.Attempt(work, tmp_path / "b" / "1", stop_after=40)
+    with pytest.raises(StageStopped):
+        student.run(replace(stopped.context, workers=PODS))
+    newest = Checkpoints(work.store, IDENTITY, tmp_path / "reader").newest()
+    assert newest is not None
+    assert 40 <= newest.step < 288
+    killed = student_tests.Attempt(work, tmp_path / "b" / "2")
+    victim = when(lambda: killed.steps > newest.step + 20, kill_a_training_process)
+    with pytest.raises(StageFailed) as lost:
+        student.run(replace(killed.context, workers=PODS))
+    victim.join()
+    assert (lost.value.reason, lost.value.failure_class) == ("TrainWorkerLost", "infrastructure")
+    last = student_tests.Attempt(work, tmp_path / "b" / "3")
+    result = student.run(replace(last.context, workers=PODS))
+    assert result.counts == want.counts
+    there, alone = (loss_by_step(one.context.output.folder) for one in (last, here))
+    assert there.keys() == alone.keys()
+    assert close(early(there), early(alone))
+
+
+def early(losses: dict[int, Any]) -> dict[int, Any]:
+    """The first 100 steps. At this learning rate the order of additions alone changes later losses by more than 1e-3,
+    in one process, too (cutting its passes differently: from step 118 on)."""
+    return {step: loss for step, loss in losses.items() if step <= 100}
+
+
+def kill_a_training_process() -> None:
+    """Kill the process of one train worker of this test's own cluster, as the end of its pod would."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[folder.name] = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            names[folder.name] = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue  # it has ended meanwhile
+
+    def is_mine(pid: str) -> bool:
+        return pid == str(os.getpid()) or (pid in parents and is_mine(parents[pid]))
+
+    victim = next(pid for pid, name in names.items() if "TrainWorker" in name and is_mine(pid))
+    os.kill(int(victim), signal.SIGKILL)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_loss_of_a_node_in_the_middle_of_asking_changes_nothing(
+    hired: Hired, cluster: Cluster, tmp_path: Path
+) -> None:
+    rows = make_rows(570, 30)
+    node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
+    with FakeTeacher(delay=0.05) as teacher:
+        params = make_params(teacher.url, teacher=SHARED)
+        loss = when(lambda: len(teacher.bill) > 150, lambda: cluster.remove_node(node, allow_graceful=False))
+        attempt = run_teacher(World(tmp_path / "lost").with_rows(rows), params, workers=PODS + 1)
+        loss.join()
+        bill = list(teacher.bill)
+        undisturbed = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
+    assert len(hired.members) >= PODS + 2
+    assert len({call["row"] for call in bill}) == 600
+    assert len(bill) - 600 <= CONCURRENCY + CONCURRENCY / 0.05 * 0.1
+    assert attempt.result.output_digest == undisturbed.result.output_digest
