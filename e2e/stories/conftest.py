@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,12 @@ def site() -> Site:
 
 
 @pytest.fixture(scope="session")
-def team(site: Site) -> str:
+def team(site: Site) -> Iterator[str]:
     """A team's namespace: restricted pods, its Secrets."""
-    site.make_namespace("support")
-    return "support"
+    name = f"support-{os.urandom(3).hex()}"
+    site.make_namespace(name)
+    yield name
+    site.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")

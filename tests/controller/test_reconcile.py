@@ -406,3 +406,19 @@ def test_garbage_in_the_reports_is_ignored_and_said_so() -> None:
     assert "report dataset.1 is ignored: text: Invalid JSON" in complaints
     assert "report teacher.1 is ignored: 9000 bytes" in complaints
     assert "report 'nothing.7' is ignored: there is no such attempt" in complaints
+
+
+def test_another_storage_means_other_artifacts() -> None:
+    world, first = undisturbed()
+
+    async def move() -> Status:
+        world.kuberay.store.clear()
+        world.kuberay.commits.clear()
+        await world.apply(storage={"uri": "s3://elsewhere/distillery"})
+        return await world.run(lambda s: s.observed_generation == 2 and ended(s))
+
+    second = asyncio.run(move())
+    assert [s.attempt for s in second.stages] == [2] * 5
+    assert [s.identity for s in second.stages] == [s.identity for s in first.stages]
+    assert all(s.artifact and s.artifact.startswith("s3://elsewhere/") for s in second.stages)
+    assert len(world.kuberay.commits) == 5

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from builders import make_outcome, make_report
+from builders import make_outcome, make_plan, make_report
 from distillery.planning.bookkeeping import Removal, expired, noted, removals
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
@@ -16,7 +16,9 @@ from distillery.planning.record import AttemptRecord, parse_record
 from distillery.planning.reports import MAX_REPORT_BYTES, accept_reports, newer
 from distillery.stages.report import Failure, Progress, Report
 
+PLAN = make_plan()
 ENTRY = AttemptRecord(
+    storage=PLAN.storage_uri,
     stage="teacher",
     attempt=1,
     recipe="teacher-0",
@@ -128,7 +130,7 @@ def test_an_attempt_is_closed_when_everything_of_it_is_gone() -> None:
 def test_an_attempt_of_which_nothing_was_seen_is_created_again_and_not_closed() -> None:
     seen = facts()
     assert noted(seen) == {}
-    (attempt,) = observe(seen, Control(), Patience(), 1).attempts
+    (attempt,) = observe(seen, PLAN, Control(), Patience()).attempts
     assert (attempt.created, attempt.live, attempt.ended_at) == (False, False, None)
 
 
@@ -136,27 +138,27 @@ def test_gpu_time_counts_from_the_cluster_to_its_end() -> None:
     with_gpus = ENTRY.model_copy(update={"gpus": 2})
     begun = noted(facts(JOB, CLUSTER, entry=with_gpus))[KEY]
     assert begun.cluster_at == 12.0
-    assert observe(facts(JOB, CLUSTER, entry=begun), Control(), Patience(), 1).gpu_seconds == 176.0
+    assert observe(facts(JOB, CLUSTER, entry=begun), PLAN, Control(), Patience()).gpu_seconds == 176.0
     closed = noted(facts(ENDED, entry=begun, report=report(state="failed"), now=112.0))[KEY]
     assert (closed.ended_at, closed.gpu_seconds) == (112.0, 200.0)
 
 
 def test_what_is_spent_is_the_ledger_and_what_a_running_attempt_has_added() -> None:
     seen = facts(JOB, report=report(spent_micro=500, progress=Progress(spent_micro=20), unknown_micro=7))
-    observed = observe(seen, Control(), Patience(), 1)
+    observed = observe(seen, PLAN, Control(), Patience())
     assert (observed.ledger_micro, observed.unknown_micro) == (520, 7)
 
 
 def test_the_trouble_of_the_head_is_told_first() -> None:
     head = replace(HEAD, ready=False, trouble="Unschedulable", message="0/1 nodes are available")
     worker = replace(HEAD, name="a-worker", head=False, trouble="ImagePullBackOff")
-    (attempt,) = observe(facts(JOB, worker, head), Control(), Patience(), 1).attempts
+    (attempt,) = observe(facts(JOB, worker, head), PLAN, Control(), Patience()).attempts
     assert attempt.trouble == "pod head: Unschedulable: 0/1 nodes are available"
 
 
 def test_time_in_a_queue_is_not_time_pending() -> None:
-    (queued,) = observe(facts(replace(JOB, suspended=True)), Control(), Patience(), 1).attempts
-    (admitted,) = observe(facts(JOB, CLUSTER), Control(), Patience(), 1).attempts
+    (queued,) = observe(facts(replace(JOB, suspended=True)), PLAN, Control(), Patience()).attempts
+    (admitted,) = observe(facts(JOB, CLUSTER), PLAN, Control(), Patience()).attempts
     assert (queued.pending_since, queued.trouble) == (None, "waiting in the queue")
     assert admitted.pending_since == 12.0
 
@@ -253,3 +255,12 @@ def test_reports_are_ordered_by_incarnation_then_sequence() -> None:
     assert newer(restarted, old)
     assert newer(old, old)
     assert not newer(old, restarted)
+
+
+def test_what_lies_in_another_store_is_not_there() -> None:
+    elsewhere = ENTRY.model_copy(update={"storage": "s3://another"})
+    done = report(state="succeeded", result=RESULT, sources="pinned")
+    here = observe(facts(report=done), PLAN, Control(), Patience())
+    there = observe(facts(entry=elsewhere, report=done), PLAN, Control(), Patience())
+    assert (list(here.outcomes), here.sources) == (["id"], {"teacher-0": "pinned"})
+    assert (there.outcomes, there.sources) == ({}, {})

@@ -197,6 +197,7 @@ def _entry(subject: Subject, decision: Submit, name: str, gpus: int, now: float)
         generation=subject.plan.generation,
         name=name,
         started_at=now,
+        storage=subject.plan.storage_uri,
         max_cost_micro=None if limit is None else int(limit * 1_000_000),
         gpus=gpus,
     )

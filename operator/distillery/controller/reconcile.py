@@ -80,7 +80,7 @@ class Reconciler:
         facts, complaints = self._observer.facts(subject.ref, record, reports)
         notes = noted(facts)
         facts = _with(facts, notes)
-        observed = observe(facts, subject.control, _patience(subject), subject.plan.generation)
+        observed = observe(facts, subject.plan, subject.control, _patience(subject))
         decision = decide(subject.plan, observed, facts.now)
         after = self._status_after(subject, observed, decision, before, facts.now)
         looks = await self._apply(subject, decision, facts, record, notes)

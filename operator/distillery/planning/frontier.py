@@ -22,6 +22,7 @@ class Frontier:
     done: tuple[Outcome, ...]
     run: StageRun | None
     identity: str | None
+    storage: str | None = None
 
     def covers(self, attempt: Attempt) -> bool:
         """Say whether an attempt works on exactly what is next."""
@@ -29,6 +30,7 @@ class Frontier:
             self.run is not None
             and attempt.stage == self.run.stage
             and attempt.recipe == self.run.recipe
+            and attempt.storage in (None, self.storage)
             and (self.identity is None or attempt.identity in (None, self.identity))
         )
 
@@ -50,7 +52,7 @@ def frontier_of(plan: Plan, observed: Observed) -> Frontier:
         identity = stage_identity(run.recipe, run.consumes, outputs, observed.sources.get(run.recipe))
         outcome = observed.outcomes.get(identity) if identity else None
         if outcome is None:
-            return Frontier(tuple(done), run, identity)
+            return Frontier(tuple(done), run, identity, plan.storage_uri)
         outputs[run.stage] = outcome.output_digest
         done.append(outcome)
     return Frontier(tuple(done), None, None)

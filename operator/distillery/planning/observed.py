@@ -32,6 +32,7 @@ class Attempt:
     stop_requested: bool = False
     ended_at: float | None = None
     generation: int | None = None
+    storage: str | None = None
     created: bool = True
     stop_reason: str = ""
     failure: Failure | None = None

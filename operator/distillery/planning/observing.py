@@ -9,6 +9,7 @@ from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
 from distillery.planning.failures import WATCHDOGS
 from distillery.planning.observed import Attempt, Observed, Patience
+from distillery.planning.plan import Plan
 from distillery.planning.record import AttemptRecord
 from distillery.stages.report import Failure, Outcome, Report
 
@@ -31,20 +32,21 @@ class Facts:
         return tuple(child for child in self.children if child.key == key)
 
 
-def observe(facts: Facts, control: Control, patience: Patience, generation: int) -> Observed:
-    """Put the facts together."""
+def observe(facts: Facts, plan: Plan, control: Control, patience: Patience) -> Observed:
+    """Put the facts together. What lies under another storage than the plan's is not there for it."""
+    here = {
+        key: report for key, report in facts.reports.items() if facts.entries[key].storage == plan.storage_uri
+    }
     outcomes: dict[str, Outcome] = {}
-    for report in facts.reports.values():
+    for report in here.values():
         for outcome in (*([report.result] if report.result else []), *report.reusable):
             outcomes.setdefault(outcome.identity, outcome)
     return Observed(
         attempts=tuple(_attempt(entry, facts) for entry in facts.entries.values()),
         outcomes=outcomes,
-        sources={
-            report.recipe: report.sources for report in facts.reports.values() if report.sources is not None
-        },
+        sources={report.recipe: report.sources for report in here.values() if report.sources is not None},
         forgiven_before=control.forgiven_before,
-        generation=generation,
+        generation=plan.generation,
         ledger_micro=_spent(facts.reports),
         unknown_micro=max((report.unknown_micro or 0 for report in facts.reports.values()), default=0),
         gpu_seconds=sum(gpu_seconds(entry, facts.now) for entry in facts.entries.values()),
@@ -109,6 +111,7 @@ def _attempt(entry: AttemptRecord, facts: Facts) -> Attempt:
         stop_requested=entry.control == "stop",
         ended_at=ended,
         generation=entry.generation,
+        storage=entry.storage,
         created=bool(children) or report is not None or entry.ended_at is not None,
         stop_reason=entry.control_reason,
         failure=shown_failure(entry, facts),

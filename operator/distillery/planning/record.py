@@ -26,9 +26,9 @@ class JobRef:
 class AttemptRecord(WireModel):
     """What the operator knows about one attempt and must not forget. Times are in seconds since the epoch.
 
-    `name` is that of its RayJob, `cluster_at` when its Ray cluster began. `control` is what the worker is told;
-    `control_reason` and `control_message` say why. `failure` is what the cluster showed where the worker could not
-    say it. `gpu_seconds` is the lifetime of its Ray clusters times their GPUs.
+    `name` is that of its RayJob, `storage` the URI under which it works, `cluster_at` when its Ray cluster began.
+    `control` is what the worker is told; `control_reason` and `control_message` say why. `failure` is what the cluster
+    showed where the worker could not say it. `gpu_seconds` is the lifetime of its Ray clusters times their GPUs.
     """
 
     version: int = 1
@@ -39,6 +39,7 @@ class AttemptRecord(WireModel):
     generation: int
     name: str
     started_at: float
+    storage: str = ""
     max_cost_micro: int | None = None
     control: Literal["", "stop"] = ""
     control_reason: str = ""

@@ -194,7 +194,9 @@ def _stage(run: StageRun, plan: Plan, observed: Observed, frontier: Frontier, be
 
 def _state(attempt: Attempt) -> StageState:
     if not attempt.created:
-        return "Pending"  # a crash came between the record and its creation, or its watch lags: it is no failure
+        return (
+            "Pending"  # a crash came between the record and its creation, or its watch lags: it is no failure
+        )
     if attempt.live:
         return "Running"
     if attempt.report is not None and attempt.report.state == "stopped":
