@@ -11,7 +11,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "tests")]
 
-from place import SUMMARY, Site, Teacher  # noqa: E402
+from place import SUMMARY, Job, Site, Teacher, small_job  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +53,9 @@ def fast_watchdogs(site: Site) -> str:
         }
     )
     return "impatient"
+
+
+@pytest.fixture(scope="session")
+def first_job(site: Site, team: str, teacher: Teacher) -> Job:
+    """The job of the first story; later stories find its work in the store."""
+    return small_job(site, team, "ticket-routing", teacher, f"first-{os.urandom(3).hex()}")

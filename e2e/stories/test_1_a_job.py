@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from typing import Any
 
 import pytest
-from place import TEACHER_KEY, Job, Site, Teacher, small_job
+from place import TEACHER_KEY, Job, Site, Teacher
 
 from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.artifacts.artifact import find_manifest
@@ -18,9 +17,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 STAGES = ["dataset", "teacher", "filter", "student", "evaluation"]
 
 
-@pytest.fixture(scope="module")
-def job(site: Site, team: str, teacher: Teacher) -> Job:
-    return small_job(site, team, "ticket-routing", teacher, f"first-{os.urandom(3).hex()}")
+@pytest.fixture
+def job(first_job: Job) -> Job:
+    return first_job
 
 
 def test_a_job_runs_to_a_released_student(job: Job, site: Site, teacher: Teacher) -> None:

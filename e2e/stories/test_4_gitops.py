@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from argocd_processes import CLUSTER, ArgoCD
-from place import Site, Teacher, small_job
+from place import Job, Site, Teacher, small_job
 
 from argocd.endings import statuses
 from distillery.api.dumping import dump_yaml
@@ -65,8 +65,9 @@ def wait(what: str, holds: Callable[[], Any], seconds: float = 90.0, show: Calla
 class Story:
     """One application with one job."""
 
-    def __init__(self, argo: ArgoCD, manifest: dict[str, Any]) -> None:
+    def __init__(self, argo: ArgoCD, manifest: dict[str, Any], quiet: float = QUIET_SECONDS) -> None:
         self.argo = argo
+        self.quiet = quiet
         self.manifest = manifest
         self.namespace = manifest["metadata"]["namespace"]
         self.name = manifest["metadata"]["name"]
@@ -117,8 +118,8 @@ class Story:
         return sorted(item["Action"] for item in json.loads(self.argo.cli(*words)))
 
     def stays_as_it_is(self, objects: Callable[[], dict[str, str]]) -> None:
-        """Look again and again for two minutes: nobody writes to our objects."""
-        before, ends = objects(), time.monotonic() + QUIET_SECONDS
+        """Look again and again for a while: nobody writes to our objects."""
+        before, ends = objects(), time.monotonic() + self.quiet
         while time.monotonic() < ends:
             self.argo.refresh(APPLICATION)
             time.sleep(10)
@@ -156,6 +157,7 @@ def by_hand(api_server: Path, tmp_path: Path) -> Iterator[Story]:
     argo.stop()
 
 
+@pytest.mark.full
 def test_argo_cd_reads_the_status_acts_by_annotation_and_leaves_a_finished_job_alone(by_hand: Story) -> None:
     story, written = by_hand, statuses()
     story.push("a job")
@@ -204,16 +206,19 @@ def with_handled(status: Status, request: str, value: str) -> Status:
     return status.model_copy(update={"handled": {**status.handled, request: value}})
 
 
-@pytest.fixture
-def on_cluster(site: Site, team: str, teacher: Teacher, tmp_path: Path) -> Iterator[Story]:
-    """Argo CD on the whole cluster. DISTILLERY_E2E_STORE names a prefix whose finished work is adopted."""
+@pytest.fixture(params=["adopted", pytest.param("from scratch", marks=pytest.mark.full)])
+def on_cluster(
+    request: pytest.FixtureRequest, site: Site, team: str, teacher: Teacher, first_job: Job, tmp_path: Path
+) -> Iterator[Story]:
+    """A job in Git over the store of the first story, which has its work, or over an empty one."""
     import config
 
-    prefix = os.environ.get("DISTILLERY_E2E_STORE") or f"gitops-{os.urandom(3).hex()}"
+    adopted = request.param == "adopted"
+    prefix = first_job.prefix if adopted else f"gitops-{os.urandom(3).hex()}"
     job = small_job(site, team, "in-git", teacher, prefix)
     argo = ArgoCD(tmp_path / "argocd", config.KUBECONFIG, config.NETNS)
     argo.start()
-    yield Story(argo, job.document())
+    yield Story(argo, job.document(), quiet=30.0 if adopted else QUIET_SECONDS)
     argo.kubectl("-n", "argocd", "delete", "application", APPLICATION, "--ignore-not-found")
     argo.kubectl("-n", team, "delete", "dj", job.name, "--ignore-not-found")
     argo.stop()
@@ -229,7 +234,7 @@ def test_a_job_in_git_is_run_edited_suspended_and_judged(on_cluster: Story) -> N
     first = stages_of(story.job())
     story.stays_as_it_is(story.versions)
 
-    story.push("another filter", filter={"rules": [{"format": {}}, {"length": {"maxTokens": 63}}]})
+    story.push("another filter", filter={"rules": [{"format": {}}, {"refusal": {"patterns": ["login"]}}]})
     story.argo.refresh(APPLICATION)
     wait("the student runs", lambda: running(story.job(), "student"), 900, lambda: story.job()["status"])
     story.act("suspend")
