@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.errors import SpecError
+from distillery.logs import JsonLines
 from distillery.runner.secrets import LocalSecrets
 from distillery.secrets import EnvironmentSecrets, HidingFilter
 from distillery.settings import Settings
 from distillery.stages.report import Failure, Outcome, Progress, Report
 from distillery.stages.reporting import without_secrets
-from distillery.worker.logs import JsonLines
 from distillery.worker.secrets import PodSecrets
 
 KEY = 'sk-"x"/ü 4711'
@@ -114,3 +115,22 @@ def test_every_text_of_a_report_is_cleaned_and_no_digest_is() -> None:
             "warnings": ["***"],
         }
     )
+
+
+def test_what_travels_holds_no_value_and_reads_the_environment_where_it_arrives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings({"DISTILLERY_SECRET_A_B": "value-here", "HERE": "value-here"})
+    kinds = [
+        EnvironmentSecrets(settings),
+        PodSecrets(settings, "support"),
+        LocalSecrets(settings, ["a/b=env:HERE"]),
+    ]
+    assert [secrets.get("a", "b") for secrets in kinds] == ["value-here"] * 3
+    parcels = [pickle.dumps(secrets) for secrets in kinds]
+    assert not any(b"value-here" in parcel for parcel in parcels)
+    monkeypatch.setenv("DISTILLERY_SECRET_A_B", "value-there")
+    monkeypatch.setenv("HERE", "value-there")
+    arrived = [pickle.loads(parcel) for parcel in parcels]
+    assert [secrets.get("a", "b") for secrets in arrived] == ["value-there"] * 3
+    assert [secrets.hide("value-there") for secrets in arrived] == ["***"] * 3

@@ -142,19 +142,20 @@ class Stand:
         """Wait until all jobs have ended and their objects are cleared away; start a killed operator again."""
         waiting, before, moved = dict(cases), "", time.monotonic()
         while waiting:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.0)
             if not self.operator.running():
                 await self.kube.delete(LEASES, LEASE_NAME, self.home)  # else the next one waits for its end
                 self.operator.start()
-            jobs = [job for job in await self.kube.list(DISTILLATION_JOBS) if _place(job) in waiting]
+            jobs = {_place(job): job for job in await self.kube.list(DISTILLATION_JOBS)}
             clusters = {_place(item) for item in await self.kube.list(RAY_CLUSTERS)}
-            for job in jobs:
-                if ended(_status(job)) and _place(job) not in clusters and await self._closed(_place(job)):
-                    del waiting[_place(job)]
-            now = str(sorted((_place(job), str(job.get("status"))) for job in jobs))
+            for place in list(waiting):
+                over = place not in clusters and ended(_status(jobs[place]))
+                if over and await self._closed(place):
+                    del waiting[place]
+            now = str([(place, jobs[place].get("status")) for place in waiting])
             if now != before:
                 before, moved = now, time.monotonic()
-            stuck = [f"{waiting[_place(job)]}: {job.get('status')}" for job in jobs if _place(job) in waiting]
+            stuck = [f"{case}: {jobs[place].get('status')}" for place, case in waiting.items()]
             assert time.monotonic() - moved < PATIENCE_SECONDS, stuck
 
     async def _closed(self, namespace: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from components import COMPONENTS
 from process import Failure, run
 
 CRI = runtime.ROOT / "io.containerd.grpc.v1.cri"
+CNI_RESULTS = Path("/var/lib/cni/results")
 TASKS = runtime.ROOT / "io.containerd.runtime.v2.task"
 
 
@@ -45,6 +47,7 @@ def remove() -> None:
     """Remove everything but the cache. What is in the way is ended by its pid."""
     _stop_node()
     _forget_containers()
+    _remove_traces()
     for name in reversed(COMPONENTS):
         _stop(name)
     for point in mounts():
@@ -85,8 +88,31 @@ def _forget_containers() -> None:
         config.RUN.mkdir(parents=True, exist_ok=True)
         runtime.daemon().start()
     for container in runtime.ctr("containers", "ls", "-q").split():
+        _shim_socket(container).unlink(missing_ok=True)
+        for name in (f"{config.NAME}-{container}-eth0", f"cni-loopback-{container}-lo"):
+            (CNI_RESULTS / name).unlink(missing_ok=True)
         runtime.ctr("tasks", "rm", "--force", container, check=False)
         runtime.ctr("containers", "rm", container, check=False)
+
+
+def _shim_socket(container: str) -> Path:
+    """Return a shim's socket; containerd keeps those of all its instances in one folder, by a digest."""
+    name = hashlib.sha256(f"{config.CONTAINERD_SOCKET}/k8s.io/{container}".encode()).hexdigest()
+    return Path("/run/containerd/s") / name
+
+
+def _remove_traces() -> None:
+    """Remove the files that kubelet and CNI keep at fixed places of the machine."""
+    logs = Path("/var/log/containers")
+    traces = [link for link in logs.glob("*") if str(link.readlink()).startswith(f"{config.STATE}/")]
+    devices = Path("/var/lib/kubelet/device-plugins")
+    traces += [devices / name for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION")]
+    for trace in traces:
+        trace.unlink(missing_ok=True)
+    folders = (devices, devices.parent, logs, CNI_RESULTS, CNI_RESULTS.parent)
+    for folder in (*folders, Path("/run/containerd/s"), Path("/run/containerd")):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _remove_cgroup(top: Path) -> None:

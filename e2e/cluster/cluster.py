@@ -12,16 +12,15 @@ from contextlib import contextmanager
 import cleanup
 import config
 import images
+import loading
 import network
 import node
 import packages
-import runtime
 import services
 import tools
 from components import COMPONENTS
 from process import Failure
 
-CORE = ("etcd", "kube-apiserver", "containerd")
 SUMMARY = config.STATE / "cluster.json"
 
 
@@ -75,7 +74,7 @@ def up() -> None:
     references = {}
     for image in (images.OPERATOR, images.WORKER):
         with timed(f"image {image.reference}"):
-            references[image.name.rpartition("/")[2]] = images.ensure(image)
+            references[image.short] = loading.ensure(image)
     with timed("KubeRay and node ready"):
         wait_ready()
     write_summary(references)
@@ -83,8 +82,9 @@ def up() -> None:
 
 
 def _clear_if_broken() -> None:
-    """Keep a cluster whose core runs; clear what is left of one that was stopped hard."""
-    if network.exists() and all(COMPONENTS[name]().pid() is not None for name in CORE):
+    """Keep a cluster of which something runs, and mend it; clear what is left of one that was stopped hard."""
+    noted = [name for name in COMPONENTS if (config.STATE / "run" / f"{name}.json").exists()]
+    if network.exists() and any(COMPONENTS[name]().pid() is not None for name in noted):
         return
     if found := cleanup.leftovers():
         print(f"clearing what an earlier cluster left ({len(found)} things, such as {found[-1]})", flush=True)
@@ -105,31 +105,14 @@ def start() -> None:
     for name, daemon in COMPONENTS.items():
         daemon().start()
         if name == "containerd":
-            images.ensure(pause_image())
+            loading.ensure(images.pause())
         if name == "kube-apiserver":
             node.PLANE.kubectl("apply", "-f", "-", text=services.objects())
 
 
-def pause_image() -> images.Image:
-    """Return the image of every pod's sandbox."""
-    folder, containerfile = tools.pause(), config.HERE / "pause" / "Containerfile"
-    return images.Image(
-        runtime.SANDBOX_NAME, containerfile, folder, (), on_base=False, tag=runtime.SANDBOX_TAG
-    )
-
-
-def kuberay_image() -> images.Image:
-    """Return the image of the KubeRay operator: its static program and nothing else."""
-    program = tools.binary(tools.KUBERAY, "kuberay")
-    containerfile = config.HERE / "kuberay" / "Containerfile"
-    return images.Image(
-        "docker.io/distillery/kuberay", containerfile, program.parent, (program,), on_base=False
-    )
-
-
 def install_kuberay() -> None:
     """Apply KubeRay's CRDs and its Deployment under its own RBAC."""
-    reference = images.ensure(kuberay_image())
+    reference = loading.ensure(images.kuberay())
     kubectl = node.PLANE.kubectl
     manifests = tools.kuberay_config()
     kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests / "crd" / "bases")

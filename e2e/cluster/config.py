@@ -11,13 +11,16 @@ ROOT = HERE.parents[1]
 CACHE = Path(os.environ.get("DISTILLERY_CACHE") or Path.home() / ".cache" / "distillery")
 """Binaries and images, kept between clusters and checkouts."""
 
-STATE = Path(os.environ.get("DISTILLERY_E2E_STATE") or "/var/lib/distillery-e2e")
+NAME = os.environ.get("DISTILLERY_E2E_NAME") or "distillery-e2e"
+"""The cluster's name; a second one beside it needs another name and another cache."""
+
+STATE = Path("/var/lib") / NAME
 """One running cluster: certificates, logs, process ids, etcd's data, kubelet's folder. `down` removes it."""
 
-RUN = Path("/run/distillery-e2e")
+RUN = Path("/run") / NAME
 """Sockets and containerd's shims."""
 
-NETNS = "distillery-e2e"
+NETNS = NAME
 NODE = "node-0"
 NODE_IP = "10.213.0.1"
 POD_RANGE = "10.214.0.0/16"
@@ -33,5 +36,5 @@ S3_BUCKET = "distillery"
 
 KUBECONFIG = STATE / "kubeconfig"
 CONTAINERD_SOCKET = RUN / "containerd.sock"
-CGROUP = "distillery-e2e"
+CGROUP = NAME
 """The cgroup above those of the pods, in every hierarchy."""

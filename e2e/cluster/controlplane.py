@@ -11,7 +11,7 @@ from pathlib import Path
 import config
 import tools
 from pki import Authority
-from process import Daemon, run
+from process import Daemon, direct, run
 
 INTERNAL_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
 ISSUER = "https://kubernetes.default.svc.cluster.local"
@@ -45,7 +45,8 @@ class ControlPlane:
     def etcd(self) -> Daemon:
         """Return etcd, on loopback of its namespace only."""
         client, peer = (f"http://127.0.0.1:{port}" for port in (self.etcd_port, self.etcd_port + 1))
-        command = ["etcd", "--data-dir", self.folder / "etcd", "--listen-client-urls", client,
+        command: list[str | Path] = [
+            "etcd", "--data-dir", self.folder / "etcd", "--listen-client-urls", client,
                    "--advertise-client-urls", client, "--listen-peer-urls", peer,
                    "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
                    "--logger", "zap", "--log-level", "warn", "--quota-backend-bytes", str(4 << 30)]  # fmt: skip
@@ -91,7 +92,10 @@ class ControlPlane:
             "profiling": "false",
         }
         program = tools.binary(tools.KUBERNETES_MODULE, "kube-apiserver")
-        command = [program, *(f"--{name}={value}" for name, value in options.items() if value != "")]
+        command: list[str | Path] = [
+            program,
+            *(f"--{name}={value}" for name, value in options.items() if value != ""),
+        ]
         return Daemon("kube-apiserver", self.folder, command, self.ready, self.netns)
 
     def ready(self) -> bool:
@@ -126,4 +130,4 @@ class ControlPlane:
         program = tools.binary(tools.KUBERNETES_MODULE, "kubectl")
         enter = ["nsenter", f"--net=/run/netns/{self.netns}", "--"] if self.netns else []
         kubeconfig = f"--kubeconfig={self.folder / 'kubeconfig'}"
-        return run(*enter, program, kubeconfig, *words, text=text, check=check).stdout
+        return run(*enter, program, kubeconfig, *words, text=text, check=check, env=direct()).stdout

@@ -29,8 +29,7 @@ def inside(*command: str | Path) -> list[str | Path]:
 def create() -> None:
     """Make the namespace with the node's address on a veth whose other end is in there too, unless it exists.
 
-    (The kernel may lack the `dummy` device. The default route goes through the link so that programs that look for
-    the address of the default route find one; whatever is sent there is lost.)
+    (The kernel may lack the `dummy` device.) Whoever calls an address outside is told at once that there is no way.
     """
     if not exists():
         run("ip", "netns", "add", config.NETNS)
@@ -41,7 +40,8 @@ def create() -> None:
         ("link", "set", PEER, "up"),
         ("link", "set", LINK, "up"),
         ("address", "replace", f"{config.NODE_IP}/24", "dev", LINK),
-        ("route", "replace", "default", "dev", LINK),
+        ("route", "replace", config.SERVICE_RANGE, "dev", LINK),
+        ("route", "replace", "unreachable", "default"),
     ):
         run(*inside("ip", *words))
     for name, value in SYSCTLS.items():

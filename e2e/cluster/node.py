@@ -13,6 +13,8 @@ from process import Daemon, run, write
 
 PLANE = ControlPlane(config.STATE, config.NODE_IP, config.API_PORT, config.ETCD_PORT, config.NETNS)
 
+CPU_SHARES = 32 * 1024
+
 KUBELET = f"""\
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -32,6 +34,8 @@ clusterDNS: [{config.DNS_SERVICE_IP}]
 clusterDomain: cluster.local
 containerRuntimeEndpoint: unix://{config.CONTAINERD_SOCKET}
 resolvConf: {config.STATE}/resolv.conf
+podLogsDir: {config.STATE}/pod-logs
+volumePluginDir: {config.STATE}/volume-plugins
 maxPods: 200
 registryPullQPS: 0
 serializeImagePulls: false
@@ -111,9 +115,7 @@ def kubelet() -> Daemon:
     content = KUBELET.replace("{certificate}", str(certificate)).replace("{key}", str(key))
     configuration = write(config.STATE / "kubelet.yaml", content)
     write(config.STATE / "resolv.conf", "nameserver 127.0.0.1\n")
-    for hierarchy in Path("/sys/fs/cgroup").iterdir():
-        if (hierarchy / "cgroup.procs").exists():
-            (hierarchy / config.CGROUP).mkdir(exist_ok=True)
+    _make_cgroups()
     options: dict[str, object] = {
         "config": configuration,
         "kubeconfig": _kubeconfig("kubelet-client", f"/O=system:nodes/CN=system:node:{config.NODE}"),
@@ -122,6 +124,16 @@ def kubelet() -> Daemon:
         "root-dir": config.STATE / "kubelet",
     }
     return _daemon("kubelet", options, _healthy("http://127.0.0.1:10248/healthz"))
+
+
+def _make_cgroups() -> None:
+    """Make the cgroup of all pods. A cgroup counts as much as one process outside: let it weigh as many."""
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        if (hierarchy / "cgroup.procs").exists():
+            (hierarchy / config.CGROUP).mkdir(exist_ok=True)
+            shares = hierarchy / config.CGROUP / "cpu.shares"
+            if shares.exists():
+                shares.write_text(str(CPU_SHARES))
 
 
 def proxy() -> Daemon:

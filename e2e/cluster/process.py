@@ -69,6 +69,11 @@ def retry(action: Callable[[], object], attempts: int = 3, pause: float = 5.0) -
             pause *= 3
 
 
+def direct() -> dict[str, str]:
+    """Return the environment without proxies: nothing in the cluster's namespace could reach one."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
+
 def start_time(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None if there is none (or only a zombie)."""
     try:
@@ -125,7 +130,7 @@ class Daemon:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                env={**os.environ, **self.environment},
+                env={**direct(), **self.environment},
                 start_new_session=True,
             )
         record = {"pid": process.pid, "started": start_time(process.pid)}

@@ -24,17 +24,19 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   sandbox_image = "{SANDBOX_NAME}:{SANDBOX_TAG}"
   # Without CAP_SYS_RESOURCE nothing may lower its OOM score below that of containerd.
   restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
+      Root = "{config.RUN / "runc"}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{config.STATE / "cni"}"
 """
 NETWORK = {
     "cniVersion": "0.4.0",
-    "name": "pods",
+    "name": config.NAME,
     "plugins": [
         {
             "type": "bridge",

@@ -152,6 +152,11 @@ def secret(namespace: str, name: str, values: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def consistent(least: float) -> dict[str, Any]:
+    """Return a `filter` section that drops answers which the teacher does not repeat often enough."""
+    return {"rules": [{"format": {}}, {"length": {}}, {"consistency": {"minAgreement": least}}]}
+
+
 @dataclass
 class Teacher:
     """The fake teacher as a process of its own, on the node's address."""
@@ -286,7 +291,7 @@ def small_job(
     }
     spec["dataset"]["sources"] = [{"uri": f"s3://{site.s3['bucket']}/{source}"}]
     spec["teacher"]["endpoint"] = {"url": teacher.url, "apiKeySecret": {"name": "teacher", "key": "api-key"}}
-    spec["teacher"]["workers"] = {"replicas": 2}
+    spec["teacher"] |= {"workers": {"replicas": 2}, "samples": {"extra": 2, "temperature": 0.7}}
     spec["student"] |= {"epochs": epochs, "workers": {"replicas": 2}}
     spec["evaluation"]["gates"] = {"retention": {"min": 0.05, "basis": "teacher"}}
     return Job(site, namespace, name, spec)

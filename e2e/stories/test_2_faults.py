@@ -34,7 +34,8 @@ def test_operator_worker_pod_and_store_fail_in_one_run(
     assert attempts["dataset"] == attempts["teacher"] == attempts["filter"] == 1
     record = job.record()
     assert Counter(entry["stage"] for entry in record.values()) == attempts
-    calls = Counter(call["row"] for call in teacher.bill[answered:])
-    twice = sum(count - 1 for count in calls.values())
-    asked_twice_on_purpose = 10 + 1  # the noise rows, and the preflight's row
-    assert twice <= asked_twice_on_purpose + IN_FLIGHT
+    calls = Counter((call["row"], call["temperature"]) for call in teacher.bill[answered:])
+    wanted = {0: 1, 0.7: 2}
+    twice = sum(count - wanted[temperature] for (_, temperature), count in calls.items())
+    asked_again_on_purpose = 10 + 1  # the noise rows, and the preflight's row
+    assert twice <= asked_again_on_purpose + IN_FLIGHT

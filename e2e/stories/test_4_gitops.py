@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from argocd_processes import CLUSTER, ArgoCD
-from place import Job, Site, Teacher, small_job
+from place import Job, Site, Teacher, consistent, small_job
 
 from argocd.endings import statuses
 from distillery.api.dumping import dump_yaml
@@ -234,7 +234,7 @@ def test_a_job_in_git_is_run_edited_suspended_and_judged(on_cluster: Story) -> N
     first = stages_of(story.job())
     story.stays_as_it_is(story.versions)
 
-    story.push("another filter", filter={"rules": [{"format": {}}, {"refusal": {"patterns": ["login"]}}]})
+    story.push("another filter", filter=consistent(1.0))
     story.argo.refresh(APPLICATION)
     wait("the student runs", lambda: running(story.job(), "student"), 900, lambda: story.job()["status"])
     story.act("suspend")

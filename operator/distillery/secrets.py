@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote
 
 from distillery.errors import Problem, SpecError
@@ -20,13 +21,28 @@ SHORTEST = 4
 
 
 class EnvironmentSecrets:
-    """Looks values up by (Secret name, key); hides every value that it knows, handed out or not."""
+    """Looks values up by (Secret name, key); hides every value that it knows, handed out or not.
+
+    It travels without any value: where it is unpickled it reads that process's environment.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self._adopt(settings)
+
+    def _adopt(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._hidden: tuple[str, ...] = ()
         self._hide_too(settings.secret_values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return how to look values up, none of them."""
+        left = ("_settings", "_lock", "_hidden")
+        return {name: value for name, value in vars(self).items() if name not in left}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._adopt(Settings.read())
 
     def optional(self, name: str, key: str) -> str | None:
         """Return the value or None. Line ends after it, which files and editors add, do not belong to it."""

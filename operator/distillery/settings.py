@@ -11,6 +11,7 @@ from pathlib import Path
 
 SECRET_PREFIX = "DISTILLERY_SECRET_"
 ASSIGNMENT_FILE = "/etc/distillery/assignment.json"
+CONTAINER_LOG = "/proc/1/fd/1"
 WORKER_FOLDER = "/tmp/distillery"
 OPERATOR_PORT = 8080
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -43,6 +44,15 @@ class Settings:
     def assignment(self) -> Path:
         """Return DISTILLERY_ASSIGNMENT, the file that says what a worker is to do."""
         return Path(self.environment.get("DISTILLERY_ASSIGNMENT") or ASSIGNMENT_FILE)
+
+    @property
+    def container_log(self) -> Path | None:
+        """Return the output of the container's first process, which `kubectl logs` shows.
+
+        None for that process itself, and where DISTILLERY_ASSIGNMENT is not what the operator sets in its pods.
+        """
+        in_pod = self.environment.get("DISTILLERY_ASSIGNMENT") == ASSIGNMENT_FILE
+        return Path(CONTAINER_LOG) if in_pod and os.getpid() != 1 else None
 
     @property
     def folder(self) -> Path:

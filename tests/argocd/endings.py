@@ -115,7 +115,7 @@ def statuses() -> dict[str, Status]:
             Status(), 1, Reason.INVALID_SPEC, "teacher.maxFailed: is 2 → write a share", stalled=True, now=NOW
         ),
         "profile-missing": status_without_plan(
-            Status(), 1, Reason.PENDING, "profile standard does not exist", stalled=False, now=NOW
+            Status(), 1, Reason.PROFILE_MISSING, "profile standard does not exist", stalled=False, now=NOW
         ),
     }
 

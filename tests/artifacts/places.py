@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from distillery.artifacts.credentials import S3CredentialsReference
 from distillery.artifacts.opening import open_location
 from distillery.artifacts.store import ObjectStore
 
@@ -33,6 +34,11 @@ class FixedSecrets:
 
     def optional(self, name: str, key: str) -> str | None:
         return self._values.get(key)
+
+
+def fixed_keys(access_key: str, secret_key: str) -> S3CredentialsReference:
+    values = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+    return S3CredentialsReference(SECRET, FixedSecrets(values))
 
 
 @dataclass(frozen=True)

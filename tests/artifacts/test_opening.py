@@ -11,9 +11,10 @@ import pytest
 
 from artifacts.places import ROOT, FixedSecrets
 from distillery.api.v1alpha1.common import Storage
+from distillery.artifacts.credentials import S3Credentials
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.opening import open_location, open_store, source_opener
-from distillery.artifacts.s3 import S3Credentials, S3Store
+from distillery.artifacts.s3 import S3Store
 from distillery.errors import Problem, SpecError
 
 NONE = FixedSecrets({})
@@ -26,7 +27,7 @@ def made(store: object) -> dict[str, Any]:
     return {
         "bucket": store._bucket,
         "prefix": store._prefix,
-        "credentials": store._credentials,
+        "credentials": store._credentials.look_up() if store._credentials else None,
         "endpoint": store._place.endpoint,
         "secret": store._place.credentials_secret,
         "uri": store.uri,

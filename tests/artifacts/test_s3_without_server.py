@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from artifacts.places import fixed_keys
+from distillery.artifacts.credentials import S3CredentialsReference
 from distillery.artifacts.refusals import Place
-from distillery.artifacts.s3 import S3Credentials, S3Patience, S3Store
+from distillery.artifacts.s3 import S3Patience, S3Store
 from distillery.errors import StageFailed, TransientError
 
 HASTE = S3Patience(attempts=2, connect=0.5, read=0.5, first_contact=1.0, first_read=0.3, pause=0.05)
-KEYS = S3Credentials("AKIDPLANTED", "SECRETPLANTED")
+KEYS = fixed_keys("AKIDPLANTED", "SECRETPLANTED")
 
 
 class Page(BaseHTTPRequestHandler):
@@ -54,7 +56,7 @@ def silent() -> Iterator[str]:
 
 def store_at(
     endpoint: str,
-    credentials: S3Credentials | None = KEYS,
+    credentials: S3CredentialsReference | None = KEYS,
     patience: S3Patience = HASTE,
     bucket: str = "models",
 ) -> S3Store:

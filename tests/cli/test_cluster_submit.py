@@ -199,7 +199,7 @@ ENDINGS = {
     "budget": (4, ending("Stopped", "Stalled", "BudgetReached", "raise budget.maxCost")),
     "cancelled": (4, ending("Stopped", "Stalled", "Cancelled", "cancelled on request")),
     "failed": (1, ending("Failed", "Stalled", "Diverged", "the loss is not finite")),
-    "invalid": (2, ending("Failed", "Stalled", "InvalidData", "tickets.jsonl:3: no JSON")),
+    "invalid": (2, ending("Failed", "Stalled", "InvalidInput", "tickets.jsonl:3: no JSON")),
 }
 
 

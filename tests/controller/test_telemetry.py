@@ -7,9 +7,10 @@ import time
 import aiohttp
 import pytest
 
-from distillery.controller.logs import JsonFormatter, about, configure_logging
+from distillery.controller.logs import configure_logging
 from distillery.controller.probes import Health, older_than, probe_server
 from distillery.controller.telemetry import Metrics
+from distillery.logs import JsonLines, about
 
 
 def values(metrics: Metrics) -> dict[str, float]:
@@ -133,7 +134,7 @@ def test_a_log_line_is_one_json_object_that_says_what_it_is_about():
 
 
 def test_what_a_task_logs_is_about_what_it_was_begun_for():
-    formatter = JsonFormatter()
+    formatter = JsonLines()
 
     async def look(name):
         with about(job=name):

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from distillery.api.v1alpha1.common import S3_ACCESS_KEY, S3_SECRET_KEY, S3_SESSION_TOKEN, Storage
+from distillery.api.v1alpha1.common import Storage
+from distillery.artifacts.credentials import S3CredentialsReference, SecretValues
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.refusals import Place
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import Problem, SpecError
-
-
-class SecretValues(Protocol):
-    """Where secret values come from (stages.context.Secrets)."""
-
-    def get(self, name: str, key: str) -> str:
-        """Return the value. Raises: SpecError."""
-        ...
-
-    def optional(self, name: str, key: str) -> str | None:
-        """Return the value or None."""
-        ...
-
 
 OpenSource = Callable[[str, str | None, str | None], ObjectStore]
 
@@ -45,7 +32,8 @@ def open_location(
 ) -> ObjectStore:
     """Open the folder or prefix `uri`, for a job's storage, a source or a base model.
 
-    The keys in the Secret are used if it has them, else boto3 looks for credentials in its own places.
+    The keys in the Secret are used if it has them, else boto3 looks for credentials in its own places. They are
+    looked at here to tell early what is missing, and again wherever the store, which keeps none, is used.
 
     Args:
         uri: `file:///folder` or `s3://bucket/prefix`, without globs.
@@ -92,7 +80,7 @@ def source_opener(storage: Storage | None, secrets: SecretValues) -> OpenSource:
 def _open_s3(
     uri: str, endpoint: str | None, credentials_secret: str | None, secrets: SecretValues, field: str
 ) -> ObjectStore:
-    from distillery.artifacts.s3 import S3Credentials, S3Store  # lazy: boto3 takes half a second
+    from distillery.artifacts.s3 import S3Store  # lazy: boto3 takes half a second
 
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     if not bucket:
@@ -101,14 +89,8 @@ def _open_s3(
         _check_endpoint(endpoint, field)
     credentials = None
     if credentials_secret is not None:
-        access = secrets.optional(credentials_secret, S3_ACCESS_KEY)
-        secret = secrets.optional(credentials_secret, S3_SECRET_KEY)
-        if access is not None or secret is not None:
-            credentials = S3Credentials(
-                access_key=access or secrets.get(credentials_secret, S3_ACCESS_KEY),
-                secret_key=secret or secrets.get(credentials_secret, S3_SECRET_KEY),
-                session_token=secrets.optional(credentials_secret, S3_SESSION_TOKEN),
-            )
+        credentials = S3CredentialsReference(credentials_secret, secrets)
+        credentials.look_up()  # half a pair of keys is told now
     place = Place(bucket, uri.rstrip("/"), endpoint, credentials_secret, field)
     return S3Store(place, prefix, credentials)
 

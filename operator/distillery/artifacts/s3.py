@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from s3transfer.exceptions import (  # type: ignore[import-untyped]
     S3DownloadFailedError,
 )
 
+from distillery.artifacts.credentials import S3Credentials, S3CredentialsReference
 from distillery.artifacts.files import landing
 from distillery.artifacts.layout import check_key
 from distillery.artifacts.refusals import Place, Refusal, explain
@@ -63,15 +64,6 @@ _HINTS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class S3Credentials:
-    """Keys given by a Secret. Never printed."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class S3Patience:
     """How long to wait and how often to try; seconds.
 
@@ -90,13 +82,16 @@ class S3Patience:
 
 
 class S3Store:
-    """Objects below a prefix of a bucket. The first call makes the first contact. Safe for threads."""
+    """Objects below a prefix of a bucket. The first call makes the first contact. Safe for threads.
+
+    Credentials are looked up at every contact, in the process that makes it; a pickled store holds none.
+    """
 
     def __init__(
         self,
         place: Place,
         prefix: str,
-        credentials: S3Credentials | None = None,
+        credentials: S3CredentialsReference | None = None,
         patience: S3Patience | None = None,
         part_size: int = 8 << 20,
     ) -> None:
@@ -110,15 +105,17 @@ class S3Store:
         self._part_size = part_size
         self._lock = threading.Lock()
         self._connected: Any = None
+        self._keys: S3Credentials | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the connection behind: another process (a Ray worker) makes its own."""
-        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_connected")}
+        """Leave connection and keys behind: another process (a Ray worker) finds its own."""
+        left = ("_lock", "_connected", "_keys")
+        return {name: value for name, value in vars(self).items() if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._lock = threading.Lock()
-        self._connected = None
+        self._connected = self._keys = None
 
     def _transfer(self) -> TransferConfig:
         """Return how large objects are moved; made anew each time, since boto3's own does not survive pickling."""
@@ -218,7 +215,7 @@ class S3Store:
         with self._lock:
             if self._connected is not None:
                 self._connected.close()
-                self._connected = None
+                self._connected = self._keys = None
 
     def _full(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -265,6 +262,7 @@ class S3Store:
     def _connect(self) -> Any:
         """Find the server with short timeouts, to tell a wrong address soon; return a patient client."""
         patience = self._patience
+        self._keys = None if self._credentials is None else self._credentials.look_up()
         with self._explained("open", ""):
             session = Session()
         seeker = self._make_client(session, patience.first_connect, patience.first_read, 1)
@@ -307,11 +305,11 @@ class S3Store:
             response_checksum_validation="when_required" if own else "when_supported",
         )
         keys: dict[str, str | None] = {}
-        if self._credentials is not None:
+        if self._keys is not None:
             keys = {
-                "aws_access_key_id": self._credentials.access_key,
-                "aws_secret_access_key": self._credentials.secret_key,
-                "aws_session_token": self._credentials.session_token,
+                "aws_access_key_id": self._keys.access_key,
+                "aws_secret_access_key": self._keys.secret_key,
+                "aws_session_token": self._keys.session_token,
             }
         with self._explained("open", ""):
             region = session.region_name or "us-east-1"
@@ -367,10 +365,7 @@ class S3Store:
         return f"cannot {what} in {self.uri} ({self._place.address})"
 
     def _hidden(self) -> tuple[str, ...]:
-        mine = self._credentials
-        if mine is None:
-            return ()
-        return tuple(value for value in (mine.access_key, mine.secret_key, mine.session_token) if value)
+        return self._keys.values if self._keys is not None else ()
 
 
 def _bare(etag: str) -> str:

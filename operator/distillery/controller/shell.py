@@ -15,12 +15,12 @@ from distillery.controller.cache import Cache, JobKey
 from distillery.controller.election import LEASE_SECONDS, Election
 from distillery.controller.events import Events
 from distillery.controller.handlers import Handlers, watch
-from distillery.controller.logs import about
 from distillery.controller.probes import Health, older_than, probe_server
 from distillery.controller.queue import LONGEST_WORK, WorkQueue
 from distillery.controller.sweep import SWEEP_SECONDS, Sweeper
 from distillery.controller.telemetry import Metrics
 from distillery.kube.client import Kube
+from distillery.logs import about
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.errors import FailureClass
 from distillery.planning.decision import Ending, Finish
 from distillery.planning.observed import Attempt
@@ -11,15 +12,15 @@ MAX_INFRASTRUCTURE_FAILURES = 5
 MOST_FAILURES: dict[FailureClass, int] = {"infrastructure": MAX_INFRASTRUCTURE_FAILURES, "preemption": 20}
 BACKOFF_SECONDS = (0.0, 2.0, 8.0, 30.0, 60.0)
 FINAL: dict[FailureClass, Ending] = {"user": "failed", "budget": "budget", "pilot": "pilot"}
-WATCHDOGS = frozenset({"HeartbeatLost", "PendingTooLong"})
+WATCHDOGS = frozenset({Reason.HEARTBEAT_LOST, Reason.PENDING_TOO_LONG})
 """Reasons of a stop that count as failures of the attempt; every other stop was asked for."""
 
 LOST = Failure(
-    failure_class="infrastructure", reason="AttemptLost", message="the attempt ended without a result"
+    failure_class="infrastructure", reason=Reason.ATTEMPT_LOST, message="the attempt ended without a result"
 )
 MISSING = Failure(
     failure_class="infrastructure",
-    reason="ResultMissing",
+    reason=Reason.RESULT_MISSING,
     message="the attempt reported success, but its artifact is not there",
 )
 
@@ -41,6 +42,6 @@ def failure_of(attempt: Attempt) -> Failure | None:
 def finish_for(failure: Failure, message: str) -> Finish:
     """Return the end to which a failure leads when it is not retried."""
     ending: Ending = (
-        "invalid" if failure.reason == "InvalidInput" else FINAL.get(failure.failure_class, "failed")
+        "invalid" if failure.reason == Reason.INVALID_INPUT else FINAL.get(failure.failure_class, "failed")
     )
     return Finish(ending, failure.reason, message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
 from distillery.planning.failures import WATCHDOGS
@@ -74,16 +75,18 @@ def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
             return Failure(failure_class="preemption", reason=pod.evicted, message=message)
         if pod.oom_killed:
             message = f"pod {pod.name} ran out of memory: raise its memory limit in the profile"
-            return _infrastructure("OutOfMemory", message)
+            return _infrastructure(Reason.OUT_OF_MEMORY, message)
     for job in (child for child in children if isinstance(child, RayJobView)):
         if job.deployment_status == "ValidationFailed":
-            return Failure(failure_class="user", reason="RayJobInvalid", message=job.message)
+            return Failure(failure_class="user", reason=Reason.RAY_JOB_INVALID, message=job.message)
         if job.deployment_status == "Failed":
-            return _infrastructure(job.reason or "RayJobFailed", job.message or "KubeRay gave the job up")
+            return _infrastructure(
+                job.reason or Reason.RAY_JOB_FAILED, job.message or "KubeRay gave the job up"
+            )
     report = facts.reports.get(entry.key)
     if entry.failure is None and report is not None and report.state == "stopped":
         message = f"{entry.stage} attempt {entry.attempt} was interrupted from outside"
-        return Failure(failure_class="preemption", reason="Interrupted", message=message)
+        return Failure(failure_class="preemption", reason=Reason.INTERRUPTED, message=message)
     return entry.failure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
 from distillery.planning.failures import (
     BACKOFF_SECONDS,
@@ -24,7 +25,7 @@ def stale_attempt_is_live(situation: Situation) -> Decision | None:
     for attempt in situation.live:
         if not situation.frontier.covers(attempt):
             message = f"{attempt.stage} attempt {attempt.number} no longer belongs to the plan"
-            return situation.stop(attempt, "Superseded", message)
+            return situation.stop(attempt, Reason.SUPERSEDED, message)
     return None
 
 
@@ -34,10 +35,10 @@ def all_stages_are_committed(situation: Situation) -> Decision | None:
         return None
     verdict = situation.frontier.done[-1].summary.get("verdict") if situation.frontier.done else None
     if verdict == "passed":
-        return Finish("complete", "GatesPassed", "every gate has passed")
+        return Finish("complete", Reason.GATES_PASSED, "every gate has passed")
     if verdict is None:
-        return Finish("complete", "Complete", "every stage that was asked for is committed")
-    return Finish("gatesFailed", "GateFailed", f"the evaluation's verdict is {verdict}")
+        return Finish("complete", Reason.COMPLETE, "every stage that was asked for is committed")
+    return Finish("gatesFailed", Reason.GATE_FAILED, f"the evaluation's verdict is {verdict}")
 
 
 def job_is_cancelled(situation: Situation) -> Decision | None:
@@ -45,7 +46,7 @@ def job_is_cancelled(situation: Situation) -> Decision | None:
     if not situation.observed.control.cancelled:
         return None
     message = "cancelled on request; a retry request starts it again"
-    return situation.end(Finish("cancelled", "Cancelled", message))
+    return situation.end(Finish("cancelled", Reason.CANCELLED, message))
 
 
 def deadline_has_passed(situation: Situation) -> Decision | None:
@@ -54,7 +55,7 @@ def deadline_has_passed(situation: Situation) -> Decision | None:
     if deadline is None or situation.now < deadline:
         return None
     message = f"activeDeadlineSeconds ({situation.plan.deadline_seconds}) have passed"
-    return situation.end(Finish("failed", "DeadlineExceeded", message))
+    return situation.end(Finish("failed", Reason.DEADLINE_EXCEEDED, message))
 
 
 def gpu_hours_are_used_up(situation: Situation) -> Decision | None:
@@ -64,7 +65,7 @@ def gpu_hours_are_used_up(situation: Situation) -> Decision | None:
     if most is None or used < most:
         return None
     message = f"{used:.2f} GPU hours are used, budget.maxGPUHours is {most}: raise it to go on"
-    return situation.end(Finish("budget", "GPUHoursReached", message))
+    return situation.end(Finish("budget", Reason.GPU_HOURS_REACHED, message))
 
 
 def job_is_suspended(situation: Situation) -> Decision | None:
@@ -73,8 +74,8 @@ def job_is_suspended(situation: Situation) -> Decision | None:
         return None
     message = "suspended on request; a resume request goes on from the last checkpoint"
     for attempt in situation.live:
-        return situation.stop(attempt, "Suspended", message)
-    return Wait("Suspended", message)
+        return situation.stop(attempt, Reason.SUSPENDED, message)
+    return Wait(Reason.SUSPENDED, message)
 
 
 def budget_was_lowered(situation: Situation) -> Decision | None:
@@ -85,7 +86,9 @@ def budget_was_lowered(situation: Situation) -> Decision | None:
     for attempt in situation.live:
         allowed = attempt.max_cost_micro
         if attempt.stage in TEACHER_STAGES and (allowed is None or allowed > limit):
-            return situation.stop(attempt, "BudgetLowered", "budget.maxCost is now lower than when it began")
+            return situation.stop(
+                attempt, Reason.BUDGET_LOWERED, "budget.maxCost is now lower than when it began"
+            )
     return None
 
 
@@ -99,12 +102,14 @@ def attempt_is_silent(situation: Situation) -> Decision | None:
             message = (
                 f"no heartbeat of {attempt.stage} attempt {attempt.number} for {patience.heartbeat:.0f} s"
             )
-            return Cancel(attempt, "HeartbeatLost", message)
+            return Cancel(attempt, Reason.HEARTBEAT_LOST, message)
         if attempt.report is None and _is_over(attempt.pending_since, patience.pending, situation.now):
             message = (
                 f"{attempt.stage} attempt {attempt.number} did not start within {patience.pending:.0f} s"
             )
-            return Cancel(attempt, "PendingTooLong", f"{message}: {attempt.trouble}".removesuffix(": "))
+            return Cancel(
+                attempt, Reason.PENDING_TOO_LONG, f"{message}: {attempt.trouble}".removesuffix(": ")
+            )
     return None
 
 
@@ -115,12 +120,12 @@ def attempt_is_live(situation: Situation) -> Decision | None:
     attempt = situation.live[0]
     name = f"{attempt.stage} attempt {attempt.number}"
     if attempt.stop_requested:
-        return Wait("Stopping", f"waiting for {name} to stop")
+        return Wait(Reason.STOPPING, f"waiting for {name} to stop")
     if attempt.report is not None and attempt.report.state != "running":
-        return Wait("CleaningUp", f"waiting for the Ray cluster of {name} to be gone")
+        return Wait(Reason.CLEANING_UP, f"waiting for the Ray cluster of {name} to be gone")
     if attempt.trouble and attempt.report is None:
-        return Wait("WaitingForPods", f"{name}: {attempt.trouble}", situation.deadline)
-    return Wait("StageRunning", f"{name} is running", situation.deadline)
+        return Wait(Reason.WAITING_FOR_PODS, f"{name}: {attempt.trouble}", situation.deadline)
+    return Wait(Reason.STAGE_RUNNING, f"{name} is running", situation.deadline)
 
 
 def review_is_pending(situation: Situation) -> Decision | None:
@@ -132,7 +137,7 @@ def review_is_pending(situation: Situation) -> Decision | None:
     if situation.observed.control.approved == identity:
         return None
     message = f"look at review.jsonl of the filter, then set the annotation distillery.dev/approve-review: {identity}"
-    return Wait("ReviewPending", message)
+    return Wait(Reason.REVIEW_PENDING, message)
 
 
 def failure_is_final(situation: Situation) -> Decision | None:
@@ -166,7 +171,9 @@ def attempt_backs_off(situation: Situation) -> Decision | None:
     until = (attempt.ended_at or attempt.started_at) + pause
     if situation.now >= until:
         return None
-    return Wait("BackingOff", f"retrying {attempt.stage} after {failure.reason}: {failure.message}", until)
+    return Wait(
+        Reason.BACKING_OFF, f"retrying {attempt.stage} after {failure.reason}: {failure.message}", until
+    )
 
 
 def attempt_was_not_created(situation: Situation) -> Decision | None:

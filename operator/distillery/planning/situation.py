@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.decision import Cancel, Decision, Finish, Wait
 from distillery.planning.failures import failure_of
 from distillery.planning.frontier import Frontier
@@ -65,7 +66,7 @@ class Situation:
         """Ask a live attempt to stop, once; then wait for it."""
         if attempt.stop_requested:
             return Wait(
-                "Stopping", f"waiting for {attempt.stage} attempt {attempt.number} to stop: {message}"
+                Reason.STOPPING, f"waiting for {attempt.stage} attempt {attempt.number} to stop: {message}"
             )
         return Cancel(attempt, reason, message)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from distillery.api.v1alpha1.conditions import ConditionType, find_condition
+from distillery.api.v1alpha1.conditions import ConditionType, Reason, find_condition
 from distillery.api.v1alpha1.status import StageStatus, Status
 
 
@@ -18,7 +18,7 @@ class Transition:
     message: str
 
 
-QUIET = frozenset({"Running", "StageRunning", "CleaningUp", "Stopping"})
+QUIET = frozenset({Reason.RUNNING, Reason.STAGE_RUNNING, Reason.CLEANING_UP, Reason.STOPPING})
 """Reasons of Reconciling that the stages' own transitions tell better."""
 
 
@@ -61,5 +61,5 @@ def _job(before: Status, after: Status) -> Transition | None:
     return Transition("Warning" if warning else "Normal", now.reason, now.message)
 
 
-WARNINGS = frozenset({"BackingOff", "WaitingForPods", "ProfileMissing"})
+WARNINGS = frozenset({Reason.BACKING_OFF, Reason.WAITING_FOR_PODS, Reason.PROFILE_MISSING})
 """Reasons that delay a job without ending it."""

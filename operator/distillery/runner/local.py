@@ -30,6 +30,7 @@ from distillery.runner.workdir import Workdir, read_status, write_atomically
 from distillery.stages.execution import Workplace, classify, execute, recipes_of
 from distillery.stages.pinning import pin
 from distillery.stages.report import Outcome, Report
+from distillery.stages.reporting import without_secrets
 from distillery.stages.reuse import walk
 from distillery.stages.stage import StageName
 
@@ -148,16 +149,12 @@ class LocalRun:
             self._outcomes.setdefault(outcome.identity, outcome)
 
     def _report(self, report: Report) -> None:
-        report = self._hide(report)
+        report = without_secrets(report, self._secrets.hide)
         self._workdir.write_report(report)
         assert self._live is not None
         self._live = replace(self._live, report=report)
         observed = self._observe()
         self._publish(observed, decide(self.plan, observed, self._now()), report)
-
-    def _hide(self, report: Report) -> Report:
-        """Take secret values out of texts that come from outside, such as a server's error message."""
-        return Report.model_validate_json(self._secrets.hide(report.model_dump_json(by_alias=True)))
 
     def _spent(self) -> int:
         """The ledger as last read, and what the running attempt says it has spent since."""

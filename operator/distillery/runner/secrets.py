@@ -17,9 +17,13 @@ class LocalSecrets(EnvironmentSecrets):
     """Looks values up by (Secret name, key) where a `--secret` reference says, else in the environment."""
 
     def __init__(self, settings: Settings, references: Sequence[str] = ()) -> None:
-        """Parse `NAME/KEY=env:VAR` and `NAME/KEY=file:PATH` references. Raises: SpecError."""
+        """Parse `NAME/KEY=env:VAR` and `NAME/KEY=file:PATH` references. Raises: SpecError.
+
+        Paths count from the present folder, also where the references travel to.
+        """
         super().__init__(settings)
         self._given = dict(_parse(reference) for reference in references)
+        self._folder = Path.cwd()
 
     def _look_up(self, name: str, key: str) -> str | None:
         source = self._given.get((name, key))
@@ -44,7 +48,7 @@ class LocalSecrets(EnvironmentSecrets):
                 )
             return value
         try:
-            return Path(where).read_text(encoding="utf-8")
+            return (self._folder / where).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise SpecError(Problem(flag, f"cannot read {where}: {reason}", "name a readable file")) from None

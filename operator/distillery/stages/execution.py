@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from distillery import __version__
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.artifacts import layout
 from distillery.artifacts.artifact import Artifact, ArtifactWriter, find_manifest
 from distillery.artifacts.manifest import Manifest, ManifestFile
@@ -73,7 +74,7 @@ def execute(
         return reporter.update(state="stopped", **_ledger(workplace))
     except Exception as error:  # the border: whatever escapes a driver becomes a classified failure
         failure = classify(error)
-        if failure.reason == "InternalError":
+        if failure.reason == Reason.INTERNAL_ERROR:
             log.exception("stage %s attempt %d: unexpected error", run.stage, attempt)
         return reporter.update(state="failed", failure=failure, **_ledger(workplace))
 
@@ -82,17 +83,17 @@ def classify(error: Exception) -> Failure:
     """Say what an exception means for the attempt."""
     match error:
         case SpecError():
-            return Failure(failure_class="user", reason="InvalidInput", message=str(error))
+            return Failure(failure_class="user", reason=Reason.INVALID_INPUT, message=str(error))
         case StageFailed():
             return Failure(failure_class=error.failure_class, reason=error.reason, message=error.message)
         case TransientError():
-            return Failure(failure_class="infrastructure", reason="Transient", message=str(error))
+            return Failure(failure_class="infrastructure", reason=Reason.TRANSIENT, message=str(error))
         case OSError() if error.errno == 28:
             message = f"the disk is full ({error.filename or 'local files'}): free some space and run again"
-            return Failure(failure_class="user", reason="DiskFull", message=message)
+            return Failure(failure_class="user", reason=Reason.DISK_FULL, message=message)
         case _:
             message = f"{type(error).__name__}: {error}"
-            return Failure(failure_class="infrastructure", reason="InternalError", message=message)
+            return Failure(failure_class="infrastructure", reason=Reason.INTERNAL_ERROR, message=message)
 
 
 def _ledger(workplace: Workplace) -> dict[str, int]:

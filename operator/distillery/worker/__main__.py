@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.assignment import Assignment
-from distillery.worker.logs import log_to_stderr
+from distillery.worker.logs import configure_logging
 from distillery.worker.process import Attempt, Exit
 from distillery.worker.secrets import PodSecrets
 
@@ -22,7 +22,7 @@ ASSIGNMENT_VERSION = 1
 def main() -> Exit:
     """Run the attempt that the environment names and return the exit status."""
     settings = Settings.read()
-    log_to_stderr(EnvironmentSecrets(settings), {})
+    configure_logging(EnvironmentSecrets(settings), {}, settings.container_log)
     try:
         assignment = Assignment.model_validate_json(settings.assignment.read_bytes())
     except (OSError, ValidationError) as error:
@@ -33,7 +33,7 @@ def main() -> Exit:
         return Exit.UNUSABLE
     secrets = PodSecrets(settings, assignment.namespace)
     run = assignment.run
-    log_to_stderr(
+    configure_logging(
         secrets,
         {
             "namespace": assignment.namespace,
@@ -41,6 +41,7 @@ def main() -> Exit:
             "stage": run.stage,
             "attempt": assignment.attempt,
         },
+        settings.container_log,
     )
     try:
         return Attempt(assignment, settings, secrets).run()

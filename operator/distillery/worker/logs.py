@@ -1,45 +1,72 @@
-"""The worker's log: one JSON object per line on standard error, with job, stage and attempt; no secret values."""
+"""The worker's log: JSON lines with job, stage and attempt, no secret values; and where `kubectl logs` finds them.
+
+Ray keeps what a job prints in a file of the head pod. The same lines therefore also go to the output of the
+container's first process, as far as it takes them: a log that nobody reads must never hold up a stage.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from pathlib import Path
 
+from distillery.logs import JsonLines
 from distillery.secrets import EnvironmentSecrets, HidingFilter
 
 
-class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON; `fields` stand in every line."""
+class ContainerLog(logging.Handler):
+    """Writes lines to a pipe or file that belongs to another process; never waits, never complains."""
 
-    def __init__(self, fields: Mapping[str, object]) -> None:
+    def __init__(self, path: Path) -> None:
+        """Open it. Raises: OSError."""
         super().__init__()
-        self._fields = dict(fields)
+        # Opened anew, so that only our end of the pipe does not block.
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
+        self._torn = False
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **self._fields,
-        }
-        if record.exc_info and not record.exc_text:
-            record.exc_text = self.formatException(record.exc_info)
-        if record.exc_text:
-            line["exception"] = record.exc_text
-        if record.stack_info:
-            line["stack"] = record.stack_info
-        return json.dumps(line, ensure_ascii=False)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line. What does not fit into a full pipe is lost; the next line starts at a line's beginning."""
+        line = ("\n" if self._torn else "").encode() + self.format(record).encode() + b"\n"
+        try:
+            written = os.write(self._file, line)
+        except OSError:
+            return  # full, or its reader is gone
+        self._torn = written < len(line)
+
+    def close(self) -> None:
+        """Close our end."""
+        super().close()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
-def log_to_stderr(secrets: EnvironmentSecrets, fields: Mapping[str, object]) -> None:
-    """Make this the process's only log, Python's warnings included."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(HidingFilter(secrets))
-    handler.setFormatter(JsonLines(fields))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+def configure_logging(
+    secrets: EnvironmentSecrets, fields: Mapping[str, object], container_log: Path | None = None
+) -> None:
+    """Make standard error, and the container's log if it is another, the process's only log.
+
+    Python's warnings are logged too.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if container_log is not None and not _written_already(container_log):
+        try:
+            handlers.append(ContainerLog(container_log))
+        except OSError:
+            pass  # the lines are in Ray's file all the same
+    for handler in handlers:
+        handler.addFilter(HidingFilter(secrets))
+        handler.setFormatter(JsonLines(fields))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.captureWarnings(True)
+
+
+def _written_already(path: Path) -> bool:
+    """Tell whether this process's own output goes there."""
+    try:
+        there = path.stat()
+        return any(os.path.samestat(there, os.fstat(own)) for own in (1, 2))
+    except OSError:
+        return False

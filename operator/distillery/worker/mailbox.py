@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.errors import DistilleryError, TransientError
 from distillery.kube.errors import Stale
 from distillery.kube.resources import CONFIG_MAPS, Resource
@@ -27,7 +28,7 @@ RACES = 10
 """Lost preconditions in a row before a write gives up for now."""
 TOO_OFTEN = Failure(
     failure_class="infrastructure",
-    reason="RestartedTooOften",
+    reason=Reason.RESTARTED_TOO_OFTEN,
     message=f"the process of this attempt was started more than {MAX_INCARNATIONS} times: its pod keeps failing",
 )
 

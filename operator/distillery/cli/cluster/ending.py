@@ -17,8 +17,8 @@ OF_PHASE: dict[Phase, ExitCode] = {
     "GatesFailed": ExitCode.GATES_FAILED,
     "Stopped": ExitCode.STOPPED,
 }
-INVALID = frozenset({Reason.INVALID_SPEC.value, Reason.INVALID_DATA.value, "InvalidInput"})
-UNREMARKABLE = frozenset({Reason.RUNNING.value, "StageRunning", "Stopping", "CleaningUp"})
+INVALID = frozenset({Reason.INVALID_SPEC, Reason.INVALID_INPUT})
+UNREMARKABLE = frozenset({Reason.RUNNING, Reason.STAGE_RUNNING, Reason.STOPPING, Reason.CLEANING_UP})
 """Reasons for waiting that the table of stages shows well enough."""
 
 

@@ -1,8 +1,7 @@
 """The desk between driver and training processes: a small Ray actor that hands out the work and carries news.
 
-It exists for the sake of secrets as much as of progress: the stores with their credentials go through its
-memory as call arguments, never through Ray's object store (which may spill to disk), a task's recorded
-arguments, or the configuration of the trainer (which Ray logs).
+The stores go through its memory, not through the configuration of the trainer, which Ray logs. They hold no
+credentials on their way: whoever takes the work looks them up in its own environment.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from distillery.stages.student.training import ALONE, Hooks, Material, Training
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """All that the training process is handed. The stores may hold credentials: never print or store it."""
+    """All that the training process is handed. The stores look up their credentials where they arrive."""
 
     params: StudentParams
     identity: str

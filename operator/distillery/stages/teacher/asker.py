@@ -1,6 +1,6 @@
 """A member of the fleet: an actor in a worker pod that buys its share of the answers with an engine's own buyer.
 
-The key and the store's credentials come from the pod's environment; they pass through no call.
+The teacher's key and the store's credentials come from the pod's environment; they pass through no call.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 from ray.exceptions import RayError
 
-from distillery.api.v1alpha1.common import Storage
-from distillery.artifacts.opening import open_store
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import DistilleryError, StageFailed
 from distillery.querying.answers import AskProgress, Unanswered
@@ -38,11 +36,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a member is told once. `store` is a place that needs no credentials, or else a Storage to open."""
+    """What a member is told once. The store travels without its credentials, which it finds in the pod."""
 
     name: str
     settings: TeacherSettings
-    store: ObjectStore | Storage
+    store: ObjectStore
     ledger_uid: str
     stage: tuple[str, int]
     options: EngineOptions
@@ -107,11 +105,10 @@ class Asker:
         self._secrets = secrets = EnvironmentSecrets(Settings.read())
         reference = order.settings.api_key_secret
         key = secrets.get(reference.name, reference.key) if reference else None
-        store = open_store(order.store, secrets) if isinstance(order.store, Storage) else order.store
         options = replace(order.options, warn=self._warnings.append)
         lease = Lease(order.name, exchange, budget_of(order.settings))
         self._buyer = LocalBuyer.open(
-            order.settings, store, order.ledger_uid, order.stage, key, options, lease
+            order.settings, order.store, order.ledger_uid, order.stage, key, options, lease
         )
 
     def give(self, jobs: list[Job]) -> None:

@@ -165,7 +165,7 @@ class Fleet:
         return Order(
             name=name,
             settings=self._settings.model_copy(update={"rate_limits": limits}),
-            store=getattr(self._context, "storage", None) or self._context.store,
+            store=self._context.store,
             ledger_uid=run.job_uid,
             stage=(run.stage, self._context.attempt),
             options=replace(self._options, warn=EngineOptions().warn),
