@@ -104,17 +104,8 @@ class ControlPlane:
 
     def _answers(self, url: str, wanted: bytes) -> bool:
         if self.netns is not None:
-            curl = [
-                "curl",
-                "-sS",
-                "--max-time",
-                "3",
-                "--noproxy",
-                "*",
-                "--cacert",
-                self.authority.certificate,
-                url,
-            ]
+            curl: list[str | Path] = ["curl", "-sS", "--max-time", "3", "--noproxy", "*", "--cacert"]
+            curl += [self.authority.certificate, url]
             done = run("nsenter", f"--net=/run/netns/{self.netns}", "--", *curl, check=False)
             return wanted in done.stdout.encode()
         context = ssl.create_default_context(cafile=str(self.authority.certificate))

@@ -73,7 +73,7 @@ def _healthy(url: str) -> Callable[[], bool]:
 
 
 def _daemon(name: str, options: dict[str, object], ready: Callable[[], bool]) -> Daemon:
-    command = [program(name), *(f"--{option}={value}" for option, value in options.items())]
+    command: list[str | Path] = [program(name), *(f"--{option}={value}" for option, value in options.items())]
     return Daemon(name, config.STATE, command, ready, config.NETNS)
 
 

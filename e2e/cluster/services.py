@@ -95,7 +95,11 @@ def _get(url: str) -> bool:
 def coredns() -> Daemon:
     """Return CoreDNS, which knows the cluster's names and no others."""
     PLANE.authority.kubeconfig(config.STATE / "coredns.kubeconfig", PLANE.url, "coredns", "/CN=coredns")
-    command = [tools.binary(tools.COREDNS, "coredns"), "-conf", write(config.STATE / "Corefile", COREFILE)]
+    command: list[str | Path] = [
+        tools.binary(tools.COREDNS, "coredns"),
+        "-conf",
+        write(config.STATE / "Corefile", COREFILE),
+    ]
     return Daemon(
         "coredns", config.STATE, command, lambda: _get(f"http://{config.NODE_IP}:8181/ready"), config.NETNS
     )
@@ -124,14 +128,7 @@ def s3() -> Daemon:
     access, secret = s3_keys()
     data = config.STATE / "s3"
     (data / config.S3_BUCKET).mkdir(parents=True, exist_ok=True)
-    command = [
-        s3_binary(),
-        "--port",
-        f"{config.NODE_IP}:{config.S3_PORT}",
-        "--quiet",
-        "--keep-alive",
-        "posix",
-        data,
-    ]
+    address = f"{config.NODE_IP}:{config.S3_PORT}"
+    command: list[str | Path] = [s3_binary(), "--port", address, "--quiet", "--keep-alive", "posix", data]
     keys = {"ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret}
     return Daemon("s3", config.STATE, command, lambda: _get(config.S3_ENDPOINT), config.NETNS, keys)

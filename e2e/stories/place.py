@@ -236,16 +236,16 @@ class Job:
         found: Status = self.site.wait(f"the end of {self.name} generation {generation}", end, seconds)
         return found
 
-    def reach(self, stage: str, seconds: float = 300.0, *, working: bool = True) -> Status:
-        """Wait until a stage runs; with `working`, until its worker has reported."""
+    def reach(self, stage: str, seconds: float = 300.0, *, working: bool = True, done: int = 0) -> Status:
+        """Wait until a stage runs; with `working`, until its worker has reported so many units as done."""
 
         def there() -> Status | None:
             status = self.status()
             found = next((s for s in status.stages if s.name == stage), None)
-            runs = (
-                found is not None and found.state == "Running" and (not working or found.progress is not None)
-            )
-            return status if runs else None
+            if found is None or found.state != "Running":
+                return None
+            reported = found.progress is not None and found.progress.done >= done
+            return status if reported or not working else None
 
         found: Status = self.site.wait(f"{stage} of {self.name} at work", there, seconds, pause=0.3)
         return found

@@ -128,3 +128,11 @@ def test_a_projection_is_replaced_not_changed():
     before = cache.children("j1")
     cache.upsert(replace(pod(), ready=True))
     assert before == (pod(),)
+
+
+def test_an_older_event_that_comes_late_is_ignored():
+    cache = Cache()
+    assert cache.upsert(rayjob(version=7, deployment_status="Complete"))
+    assert not cache.upsert(rayjob(version=6, deployment_status="Running"))
+    (view,) = cache.children("j1")
+    assert view.deployment_status == "Complete"

@@ -119,6 +119,7 @@ def test_a_fault_at_any_write_changes_nothing_in_the_end(fault: str) -> None:
     for nth in range(1, WRITES):
         world = asyncio.run(disturbed(nth))
         assert story(asyncio.run(world.status())) == story(expected), f"{fault} at write {nth}"
+        assert not any(s.state == "Failed" for status in world.told.statuses for s in status.stages)
         assert set(world.kuberay.commits.values()) == {1}
         assert set(world.kuberay.most_live.values()) == {1}
 

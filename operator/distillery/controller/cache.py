@@ -46,9 +46,11 @@ class Cache:
         """Take what an event has shown. Returns: whether that says something new."""
         if view.uid in self._gone:
             return False  # an event that was overtaken by the deletion; uids never come back
-        self._stamp += 1
         entries = self._children.setdefault(view.job_uid, {})
         known = entries.get(view.uid)
+        if known is not None and known.view.version > view.version:
+            return False  # events overtake each other where a watch is resumed
+        self._stamp += 1
         entries[view.uid] = _Entry(view, self._stamp)
         return known is None or known.view != view
 

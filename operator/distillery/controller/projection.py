@@ -75,6 +75,7 @@ def _identity(document: Document) -> dict[str, Any]:
         "job_uid": _text(labels, JOB_UID_LABEL),
         "key": f"{stage}.{attempt}" if stage and attempt else "",
         "created_at": _seconds(metadata.get("creationTimestamp")) or 0.0,
+        "version": _version(metadata),
     }
 
 
@@ -146,3 +147,9 @@ def _seconds(stamp: Any) -> float | None:
         return datetime.fromisoformat(stamp).timestamp()
     except (TypeError, ValueError):
         return None
+
+
+def _version(metadata: Document) -> int:
+    """Return the resourceVersion as the number that it is on every API server known; 0 if it should not be one."""
+    text = _text(metadata, "resourceVersion")
+    return int(text) if text.isdecimal() else 0

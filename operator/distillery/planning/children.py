@@ -1,11 +1,12 @@
 """What the cluster shows of a job's attempts: projections of RayJobs, RayClusters and pods. Pure.
 
-Times are in seconds since the epoch. `job_uid` and `key` (`<stage>.<attempt>`) come from our labels.
+Times are in seconds since the epoch. `job_uid` and `key` (`<stage>.<attempt>`) come from our labels; `version` is the
+resourceVersion, which tells an old event from a new one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class RayJobView:
     suspended: bool = False
     """`spec.suspend`, which belongs to a queue such as Kueue."""
     terminating: bool = False
+    version: int = field(default=0, compare=False)
 
     @property
     def ended(self) -> bool:
@@ -45,6 +47,7 @@ class ClusterView:
     key: str
     created_at: float
     terminating: bool = False
+    version: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class PodView:
     node: str = ""
     terminating_at: float | None = None
     oom_killed: bool = False
+    version: int = field(default=0, compare=False)
 
 
 Child = RayJobView | ClusterView | PodView

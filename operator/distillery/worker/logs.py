@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from distillery.logs import JsonLines
@@ -52,10 +53,8 @@ def configure_logging(
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if container_log is not None and not _written_already(container_log):
-        try:
+        with suppress(OSError):  # the lines are in Ray's file all the same
             handlers.append(ContainerLog(container_log))
-        except OSError:
-            pass  # the lines are in Ray's file all the same
     for handler in handlers:
         handler.addFilter(HidingFilter(secrets))
         handler.setFormatter(JsonLines(fields))
