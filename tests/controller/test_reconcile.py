@@ -423,3 +423,39 @@ def test_another_storage_means_other_artifacts() -> None:
     assert [s.identity for s in second.stages] == [s.identity for s in first.stages]
     assert all(s.artifact and s.artifact.startswith("s3://elsewhere/") for s in second.stages)
     assert len(world.kuberay.commits) == 5
+
+
+def test_a_job_whose_spec_was_broken_still_stops_on_request() -> None:
+    async def run() -> Status:
+        world = World()
+        world.kuberay.hold = lambda a: a.run.stage == "teacher"
+        await world.apply()
+        await world.run(lambda s: any(x.name == "teacher" and x.progress for x in s.stages))
+        await world.apply(dataset={"sources": []})
+        for _ in range(5):
+            await world.turn()
+        assert [k for k in world.api.objects if k[0] == "rayclusters"]
+        await world.annotate(cancel_requested_at=EARLY)
+        for _ in range(10):
+            await world.turn()
+        assert not [k for k in world.api.objects if k[0] in ("rayclusters", "pods")]
+        return await world.status()
+
+    assert condition(asyncio.run(run()), "Stalled") == ("True", "InvalidSpec")
+
+
+def test_a_damaged_record_is_told_and_a_deleted_one_is_no_loss() -> None:
+    async def run() -> tuple[World, Status, Status]:
+        world = World()
+        await finished(world)
+        (name,) = [k[2] for k in world.api.objects if k[2].endswith("-record")]
+        await world.api.merge(CONFIG_MAPS, name, {"data": {"teacher.1": "scribble"}}, NAMESPACE)
+        await world.turn()
+        damaged = await world.status()
+        await world.api.delete(CONFIG_MAPS, name, NAMESPACE)
+        return world, damaged, await world.run(ended)
+
+    world, damaged, status = asyncio.run(run())
+    assert condition(damaged, "Reconciling") == ("True", "RecordDamaged")
+    assert status.phase == "Succeeded"
+    assert set(world.kuberay.commits.values()) == {1}

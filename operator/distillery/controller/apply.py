@@ -29,7 +29,7 @@ from distillery.manifests.rayjob import rayjob
 from distillery.manifests.rbac import account_of, role, role_binding, service_account
 from distillery.manifests.sizing import gpus_in, workers_of
 from distillery.planning.bookkeeping import Removal
-from distillery.planning.decision import Cancel, Submit
+from distillery.planning.decision import Submit
 from distillery.planning.observing import Facts, is_live
 from distillery.planning.record import AttemptRecord, JobRef
 from distillery.stages.assignment import Assignment, attempt_key
@@ -55,6 +55,12 @@ class Applier:
             record = await self._ensure(CONFIG_MAPS, record_map(ref))
         reports = await self._ensure(CONFIG_MAPS, reports_map(ref))
         return record, reports
+
+    async def existing_maps(self, ref: JobRef) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Return record and reports if the job ever got so far."""
+        record = await self._kube.find(CONFIG_MAPS, record_name(ref), ref.namespace)
+        reports = await self._kube.find(CONFIG_MAPS, reports_name(ref), ref.namespace)
+        return None if record is None or reports is None else (record, reports)
 
     async def ensure_rights(self, subject: Subject) -> None:
         """Create what is missing of ServiceAccount, Role and RoleBinding."""
@@ -103,17 +109,15 @@ class Applier:
                 Reason.PROFILE_VIOLATED, f"the API server refuses RayJob {name}: {error}", False
             ) from None
 
-    def stop(self, decision: Cancel, facts: Facts) -> dict[str, AttemptRecord]:
+    def stop(self, entry: AttemptRecord, reason: str, message: str, now: float) -> dict[str, AttemptRecord]:
         """Return the record's entry that tells a worker to stop."""
-        attempt = decision.attempt
-        key = attempt_key(attempt.stage, attempt.number)
         changes = {
             "control": "stop",
-            "control_reason": decision.reason,
-            "control_message": decision.message[:500],
-            "control_at": facts.now,
+            "control_reason": reason,
+            "control_message": message[:500],
+            "control_at": now,
         }
-        return {key: facts.entries[key].model_copy(update=changes)}
+        return {entry.key: entry.model_copy(update=changes)}
 
     async def remove(self, ref: JobRef, removals: list[Removal]) -> None:
         """Delete RayJobs and their assignments."""

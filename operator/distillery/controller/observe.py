@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.cache import Cache
+from distillery.controller.intake import Refused
 from distillery.planning.observing import Facts
 from distillery.planning.record import JobRef, parse_record
 from distillery.planning.reports import accept_reports, newer
@@ -47,10 +49,14 @@ class Observer:
     def facts(self, ref: JobRef, record: dict[str, Any], reports: dict[str, Any]) -> tuple[Facts, list[str]]:
         """Return the facts, and a complaint for each report that was ignored.
 
-        Raises: ValueError if the record is damaged.
+        Raises: Refused if the record is damaged.
         """
         now = self._clock()
-        entries = parse_record(record.get("data") or {})
+        try:
+            entries = parse_record(record.get("data") or {})
+        except ValueError as error:
+            repair = f"delete ConfigMap {record['metadata']['name']}: finished work is found in the store"
+            raise Refused(Reason.RECORD_DAMAGED, f"{error} → {repair}", False) from None
         accepted, complaints = accept_reports(reports.get("data") or {}, entries)
         memory = self._memory.setdefault(ref.uid, Memory())
         deaf = now - memory.looked_at > DEAF_SECONDS

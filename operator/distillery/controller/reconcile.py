@@ -14,6 +14,7 @@ from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.api.v1alpha1.status import ProfileStatus, Status
 from distillery.controller.apply import Applier
 from distillery.controller.cache import Cache
+from distillery.controller.halting import Halting
 from distillery.controller.intake import Intake, Refused, Subject
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
@@ -28,6 +29,7 @@ from distillery.planning.observed import Observed, Patience
 from distillery.planning.observing import Facts, observe
 from distillery.planning.profile import BuiltinProfile
 from distillery.planning.status import status_of, status_without_plan
+from distillery.stages.assignment import attempt_key
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class Reconciler:
         self._observer = Observer(cache, clock)
         self._applier = Applier(kube)
         self._publisher = Publisher(kube)
+        self._halting = Halting(self._applier, self._observer)
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """Look at a job once. Returns: seconds after which it wants to be looked at again, or None."""
@@ -104,7 +107,10 @@ class Reconciler:
                 await self._applier.submit(subject, decision, facts, record, notes)
                 return [LOOK_AGAIN_SECONDS]
             case Cancel():
-                await self._applier.write_record(record, {**notes, **self._applier.stop(decision, facts)})
+                attempt = decision.attempt
+                entry = facts.entries[attempt_key(attempt.stage, attempt.number)]
+                stop = self._applier.stop(entry, decision.reason, decision.message, facts.now)
+                await self._applier.write_record(record, {**notes, **stop})
                 return [1.0]
             case Wait():
                 await self._applier.write_record(record, notes)
@@ -146,7 +152,8 @@ class Reconciler:
             now=self._clock(),
         )
         await self._write(document, before, after, ())
-        return None if refused.stalled else RETRY_REFUSED_SECONDS
+        look = await self._halting.halt(document, before)
+        return look if refused.stalled else RETRY_REFUSED_SECONDS
 
     def _status_after(
         self, subject: Subject, observed: Observed, decision: Decision, before: Status, now: float

@@ -105,6 +105,8 @@ class Reason(StrEnum):
     """The spec asks for more than the profile allows."""
     NO_STORAGE = "NoStorage"
     """Neither spec nor profile names a storage."""
+    RECORD_DAMAGED = "RecordDamaged"
+    """The operator's record of the job cannot be read; the message says how to go on."""
     RELEASE_CONFLICT = "ReleaseConflict"
     """Another job publishes under the same release name."""
     RAY_JOB_INVALID = "RayJobInvalid"
