@@ -36,7 +36,7 @@ quickstart: $(READY) ## Distil a ticket router end to end on this machine (no ke
 
 test: $(READY) lint ## Lint, types, contracts, unit tests, a tiny job end to end (about 8 minutes on 2 cores)
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -m "not soak and not s3 and not kube and not e2e" --durations=10
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not s3 and not kube and not e2e" --durations=10
 
 soak: $(READY) ## The long repetitions: 20 kills, 5 quickstart seeds, coverage simulations
 	@$(BIN)/python -m pytest -m soak --timeout 3600 -s

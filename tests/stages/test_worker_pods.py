@@ -204,7 +204,7 @@ def test_two_pods_resume_what_one_process_began_and_train_the_same_student(
         patch.setattr(ray, "is_initialized", lambda: False)  # so that it trains in this process
         want = student.run(here.context)
         work = make_work(tmp_path / "b")
-        begun = student_tests.Attempt(work, tmp_path / "b" / "1", stop_after=5)
+        begun = student_tests.Attempt(work, tmp_path / "b" / "1", stop_after=1)
         with pytest.raises(StageStopped):
             student.run(begun.context)
     attempt = student_tests.Attempt(work, tmp_path / "b" / "2")
