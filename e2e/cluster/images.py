@@ -26,7 +26,6 @@ TEMPORARY = STORE / "temporary"
 STORAGE_OPTION = "overlay.skip_mount_home=true"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 BASE_SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 # Settings of pip and uv by which packages are found here: they come to the build as a secret, not into the image.
 PASSED_ON = re.compile(r"(PIP|UV)_(?!FIND_LINKS|CERT|CACHE_DIR)|.*_proxy$", re.I)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -76,7 +75,7 @@ def _ours(name: str) -> Image:
     code = config.ROOT / "operator" / "distillery"
     containerfile = config.ROOT / "images" / name / "Containerfile"
     return Image(
-        f"docker.io/distillery/{name}", containerfile, config.ROOT, (requirements,), (code,), on_base=True
+        f"localhost/distillery/{name}", containerfile, config.ROOT, (requirements,), (code,), on_base=True
     )
 
 
@@ -94,7 +93,7 @@ def kuberay() -> Image:
     """Return the image of the KubeRay operator: its static program and nothing else."""
     program = tools.binary(tools.KUBERAY, "kuberay")
     return Image(
-        "docker.io/distillery/kuberay", config.HERE / "kuberay" / "Containerfile", program.parent, (program,)
+        "localhost/distillery/kuberay", config.HERE / "kuberay" / "Containerfile", program.parent, (program,)
     )
 
 
@@ -134,7 +133,7 @@ def _debootstrap(name: str) -> None:
     container = buildah("from", "scratch").strip()
     try:
         root = Path(buildah("mount", container).strip())
-        run("debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", BASE_SUITE, root, MIRROR)
+        run("debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", BASE_SUITE, root)
         for waste in (
             "var/cache/apt",
             "var/lib/apt/lists",

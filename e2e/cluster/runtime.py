@@ -11,7 +11,7 @@ from process import Daemon, run, write
 
 ROOT = config.CACHE / "images" / "containerd"
 STATE = config.RUN / "containerd"
-SANDBOX_NAME, SANDBOX_TAG = "docker.io/distillery/pause", "1"
+SANDBOX_NAME, SANDBOX_TAG = "localhost/distillery/pause", "1"
 CONFIGURATION = f"""\
 version = 2
 root = "{ROOT}"

@@ -63,7 +63,7 @@ def test_what_is_missing_is_told_and_waited_for(site: Site, team: str, teacher: 
 def test_pods_that_cannot_run_say_why(site: Site, team: str, teacher: Teacher) -> None:
     template = {"spec": {"nodeSelector": {"no-such": "node"}}}
     profile(site, "nowhere", pods={"default": {"head": template}})
-    profile(site, "no-image", image="docker.io/distillery/there-is-no-such:image")
+    profile(site, "no-image", image="localhost/distillery/there-is-no-such:image")
     nowhere, no_image = (a_job(site, team, teacher, name) for name in ("nowhere", "no-image"))
     for job in (nowhere, no_image):
         job.spec["profile"] = job.name
