@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from distillery.api.v1alpha1.status import Status
@@ -16,6 +16,8 @@ from distillery.kube.errors import Stale
 from distillery.kube.resources import DISTILLATION_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
 from distillery.planning.children import ClusterView, PodView, RayJobView
 from distillery.planning.profile import BuiltinProfile
+from distillery.planning.record import AttemptRecord
+from distillery.stages.report import Report
 from memory_api import MemoryApi
 from simulated_kuberay import SimulatedKubeRay
 
@@ -96,6 +98,10 @@ class Told:
     def __init__(self) -> None:
         self.complaints: list[str] = []
         self.statuses: list[Status] = []
+        self.ended: list[str] = []
+
+    def attempts_ended(self, entries: Iterable[AttemptRecord], reports: Mapping[str, Report]) -> None:
+        self.ended += [entry.key for entry in entries if entry.ended_at is not None]
 
     async def tell(
         self, document: dict[str, Any], before: Status, after: Status, complaints: Sequence[str]

@@ -87,6 +87,7 @@ class Reconciler:
         decision = decide(subject.plan, observed, facts.now)
         after = self._status_after(subject, observed, decision, before, facts.now)
         looks = await self._apply(subject, decision, facts, record, notes)
+        self._telling.attempts_ended(notes.values(), facts.reports)
         looks += await self._clear_away(subject, decision, facts, after)
         complaint = await self._publisher.release(subject, after) if isinstance(decision, Finish) else None
         complaints += [*subject.control.complaints, *([complaint] if complaint else [])]

@@ -13,6 +13,7 @@ T = TypeVar("T")
 STAGE_BUCKETS = (10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 259200)
 RECONCILE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 CPU_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 1)
+MOST_REASONS = 64
 CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 
 
@@ -21,6 +22,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._reasons: set[str] = set()
         ProcessCollector(registry=self.registry)
         registry = self.registry
         self._stage = Histogram(
@@ -76,8 +78,10 @@ class Metrics:
         self._stage.labels(stage, outcome).observe(max(0.0, seconds))
 
     def attempt_ended(self, stage: str, reason: str) -> None:
-        """Count an ended attempt by a CamelCase reason."""
-        self._attempts.labels(stage, reason).inc()
+        """Count an ended attempt by a CamelCase reason; beyond MOST_REASONS, which workers may invent, as Other."""
+        if len(self._reasons) < MOST_REASONS:
+            self._reasons.add(reason)
+        self._attempts.labels(stage, reason if reason in self._reasons else "Other").inc()
 
     def spent(self, currency: str, amount: float) -> None:
         """Count money; what is less than nothing is left out."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distillery.api.v1alpha1.status import StageStatus, Status
 from distillery.controller.events import Events
 from distillery.controller.telemetry import Metrics
 from distillery.planning.control import parse_time
+from distillery.planning.failures import LOST
+from distillery.planning.record import AttemptRecord
 from distillery.planning.transitions import transitions
+from distillery.stages.report import Report
 
 MOST_COMPLAINTS = 100
 """Complaints remembered per job, so that none is told twice; beyond these nothing more is told."""
@@ -47,6 +50,12 @@ class Telling:
                 known.add(complaint)
                 await self._events.post(document, "Warning", "Ignored", complaint)
 
+    def attempts_ended(self, entries: Iterable[AttemptRecord], reports: Mapping[str, Report]) -> None:
+        """Count the attempts among changed entries of the record that have ended, by what ended them."""
+        for entry in entries:
+            if entry.ended_at is not None:
+                self._metrics.attempt_ended(entry.stage, _end_of(entry, reports.get(entry.key)))
+
     def _count(self, before: Status, after: Status) -> None:
         old = {stage.name: stage for stage in before.stages}
         for stage in after.stages:
@@ -54,11 +63,18 @@ class Telling:
             if stage.state in ("Pending", "Running") or (known is not None and _same_end(known, stage)):
                 continue
             outcome = "Reused" if stage.reused else stage.state
-            if not stage.reused:
-                self._metrics.attempt_ended(stage.name, stage.state)
             self._metrics.stage_ended(stage.name, outcome, _seconds(stage))
         spent, was = after.cost.spent or 0, before.cost.spent or 0
         self._metrics.spent(after.cost.currency, float(spent - was))
+
+
+def _end_of(entry: AttemptRecord, report: Report | None) -> str:
+    if report is not None and report.result is not None:
+        return "Succeeded"
+    if entry.control:
+        return entry.control_reason
+    failure = (report.failure if report is not None else None) or entry.failure or LOST
+    return failure.reason
 
 
 def _same_end(before: StageStatus, after: StageStatus) -> bool:
