@@ -263,6 +263,8 @@ class Finished:
     first: Ran
     seconds: float
     """How long the first run took."""
+    billed: int
+    """Calls that the first run was billed; tests on copies add to the same bill."""
 
     def copy(self, folder: Path) -> Bench:
         """Return a copy of the bench that can be changed."""

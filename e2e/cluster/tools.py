@@ -149,8 +149,9 @@ def build(module: Module, *names: str) -> list[Path]:
 
 
 def _build(module: Module, names: list[str], target: Path) -> None:
-    """Build into a temporary folder first, so that the cache holds whole programs only."""
-    part = target.with_name(f".{target.name}.{os.getpid()}")
+    """Build into a temporary folder first, so that the cache holds whole programs only. Called under the lock."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
     flags = " ".join(["-s", "-w", *(f"-X {variable}" for variable in module.variables)])

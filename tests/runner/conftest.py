@@ -18,4 +18,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
         bench = make_bench(folder / "bench", url, bill)
         began = time.monotonic()
         first = bench.run()
-        yield Finished(bench, first, time.monotonic() - began)
+        yield Finished(bench, first, time.monotonic() - began, len(bench.billed()))

@@ -41,13 +41,13 @@ def kills(bench: Bench, moments: list[float]) -> None:
             kill_group(process)
 
 
-def check_recovered(bench: Bench, undisturbed: Bench, kills_made: int) -> None:
+def check_recovered(bench: Bench, undisturbed: Finished, kills_made: int) -> None:
     done = bench.run()
     assert done.code == 0, done.out + done.err
-    want = {stage: m.output_digest for stage, m in undisturbed.manifests().items()}
+    want = {stage: m.output_digest for stage, m in undisturbed.bench.manifests().items()}
     assert {stage: m.output_digest for stage, m in bench.manifests().items()} == want
     bill = bench.billed()
-    bought_twice = len(bill) - len(undisturbed.billed())
+    bought_twice = len(bill) - undisturbed.billed
     assert bought_twice <= kills_made * (CONCURRENCY + COMMIT_WINDOW_CALLS)
     micro = sum(2 * call["prompt"] + 10 * call["completion"] for call in bill)
     cost = done.status["cost"]
@@ -59,7 +59,7 @@ def test_three_kills_leave_the_same_result(finished: Finished, tmp_path: Path) -
     with teacher_process(bill, *NONSENSE, "--delay", "0.03") as url:
         bench = make_bench(tmp_path / "bench", url, bill)
         kills(bench, [share * finished.seconds for share in (0.3, 0.5, 0.7)])
-        check_recovered(bench, finished.bench, 3)
+        check_recovered(bench, finished, 3)
 
 
 @pytest.mark.soak
@@ -71,7 +71,7 @@ def test_twenty_kills_at_random_moments_leave_the_same_result(finished: Finished
             bench = make_bench(tmp_path / f"bench-{round_}", url, bill)
             moment = rng.uniform(0.5, finished.seconds)
             kills(bench, [moment])
-            check_recovered(bench, finished.bench, 1)
+            check_recovered(bench, finished, 1)
             print(f"kill {round_ + 1} after {moment:.1f} s: recovered, bill {len(bench.billed())} calls")
 
 
@@ -87,6 +87,6 @@ def test_one_ctrl_c_stops_cleanly_and_the_same_command_resumes(finished: Finishe
         assert process.wait(60) == 130, (bench.folder / "output.log").read_text()
         done = bench.run()
         assert done.code == 0, done.out + done.err
-        assert len(bench.billed()) == len(finished.bench.billed())
+        assert len(bench.billed()) == finished.billed
         micro = sum(2 * call["prompt"] + 10 * call["completion"] for call in bench.billed())
         assert done.status["cost"]["spent"] == f"{micro / 1e6:.6f}"
