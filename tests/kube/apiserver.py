@@ -93,7 +93,7 @@ def _established(definition: dict[str, Any]) -> bool:
 
 
 async def until(
-    condition: Callable[[], Coroutine[Any, Any, T]] | Callable[[], T], what: str, seconds: float = 30.0
+    condition: Callable[[], Coroutine[Any, Any, T]] | Callable[[], T], what: str, seconds: float = 120.0
 ) -> T:
     """Wait until a condition holds and return its value; errors of a server that is away count as not yet."""
     for _ in range(int(seconds / 0.05)):
