@@ -96,7 +96,7 @@ def test_a_namespace_goes_within_a_minute_with_the_operator_down(site: Site, tea
 @full
 def test_suspended_training_goes_on_from_its_checkpoint(site: Site, team: str, teacher: Teacher) -> None:
     job = a_job(site, team, teacher, "paused", epochs=60)
-    job.spec["student"]["earlyStopping"] = {"patience": 1000}
+    job.spec["student"]["earlyStopping"] = {"patience": 100}
     generation = job.apply()
 
     def trained() -> int:
@@ -121,7 +121,7 @@ def test_suspended_training_goes_on_from_its_checkpoint(site: Site, team: str, t
 def test_a_deadline_stops_what_runs(site: Site, team: str, teacher: Teacher) -> None:
     job = a_job(site, team, teacher, "late", epochs=200)
     job.spec["activeDeadlineSeconds"] = 60
-    job.spec["student"]["earlyStopping"] = {"patience": 1000}
+    job.spec["student"]["earlyStopping"] = {"patience": 100}
     status = job.ended(job.apply(), 400)
     failed = find_condition(status.conditions, ConditionType.FAILED)
     assert failed is not None
