@@ -119,11 +119,19 @@ class Story:
 
     def stays_as_it_is(self, objects: Callable[[], dict[str, str]]) -> None:
         """Look again and again for a while: nobody writes to our objects."""
+        wait("the operator's last note", self.settled)
         before, ends = objects(), time.monotonic() + self.quiet
         while time.monotonic() < ends:
             self.argo.refresh(APPLICATION)
             time.sleep(10)
             assert objects() == before
+
+    def settled(self) -> bool:
+        """Say whether the record has the end of every attempt, which comes when its last pod is gone."""
+        selector = f"distillery.dev/job-uid={self.job()['metadata']['uid']}"
+        maps = self.argo.get("-n", self.namespace, "configmaps", "-l", selector)["items"]
+        records = [m.get("data") or {} for m in maps if m["metadata"]["name"].endswith("-record")]
+        return all("endedAt" in json.loads(text) for data in records for text in data.values())
 
     def versions(self) -> dict[str, str]:
         """Return the resource versions of the job and of its ConfigMaps."""
@@ -224,6 +232,7 @@ def on_cluster(
     argo.stop()
 
 
+@pytest.mark.full
 def test_a_job_in_git_is_run_edited_suspended_and_judged(on_cluster: Story) -> None:
     story = on_cluster
     story.push("a job")
