@@ -256,7 +256,7 @@ def test_a_job_in_git_is_run_edited_suspended_and_judged(on_cluster: Story) -> N
     again = [name for name in first if first[name]["attempt"] != second[name]["attempt"]]
     assert again == changed
 
-    gates = {**story.manifest["spec"]["evaluation"]["gates"], "latency": {"p95Ms": 0.001}}
+    gates = {"retention": {"min": 0.99, "basis": "teacher"}}
     story.push("an impossible gate", evaluation={**story.manifest["spec"]["evaluation"], "gates": gates})
     story.argo.refresh(APPLICATION)
     story.see("Degraded", "GateFailed: ", seconds=900)
