@@ -9,6 +9,8 @@ misbehaves on request. In the test's own process::
 or as a process of its own, whose first line of output is its URL::
 
     python tests/fake_teacher.py --bill bill.jsonl --fault '{"kind": "429", "times": 3}'
+
+Such a process answers 500 from SIGUSR1 to SIGUSR2.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -404,7 +407,12 @@ def main() -> None:
         output=args.output,
     )
 
+    outage = Fault("500")
+
     def ready(url: str) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, lambda: teacher.faults.append(outage))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: teacher.faults.remove(outage))
         print(url, flush=True)
 
     try:

@@ -95,6 +95,10 @@ def operator(
         process = subprocess.Popen(command, env=environment, stderr=stream, stdout=stream)
     try:
         yield Operator(process, notes, log)
+    except BaseException:
+        sys.stderr.write(f"operator {name}, exit status {process.poll()}:\n{log.read_text()}")
+        sys.stderr.write(notes.read_text() if notes.exists() else "nothing noted\n")
+        raise
     finally:
         process.kill()
         process.wait()

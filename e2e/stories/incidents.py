@@ -12,17 +12,23 @@ from pathlib import Path
 
 from place import ROOT, SYSTEM, Job, Site
 
+from distillery.stages.stage import STAGE_NAMES, StageName
+
 COMPONENT = ROOT / "e2e/cluster/component"
 OUTAGE_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Incident:
-    """One thing that happens while a stage is at work. `restarts`: the stage may need another attempt for it."""
+    """One thing that happens while a stage is at work, and in which it can.
+
+    `restarts`: the stage may need another attempt for it.
+    """
 
     name: str
     strike: Callable[[Job, str], None]
     restarts: bool = True
+    stages: tuple[StageName, ...] = STAGE_NAMES
 
 
 def _processes(*words: str) -> list[int]:
@@ -102,14 +108,20 @@ def both_operators_active(job: Job, stage: str) -> None:
     job.site.kubectl("-n", SYSTEM, "delete", "lease", "--all")
 
 
+def teacher_outage(job: Job, stage: str) -> None:
+    assert job.teacher is not None
+    job.teacher.fail_for(OUTAGE_SECONDS)
+
+
 INCIDENTS = [
     Incident("operator killed", kill_operators, restarts=False),
     Incident("two operators active", both_operators_active, restarts=False),
     Incident("head pod killed", kill_head),
-    Incident("worker pod killed", kill_worker),
+    Incident("worker pod killed", kill_worker, stages=("teacher", "student")),
     Incident("RayJob deleted", delete_rayjob),
     Incident("RayCluster deleted", delete_raycluster),
     Incident("S3 down for 60 s", s3_outage),
     Incident("API server restarted", restart_api_server, restarts=False),
     Incident("containerd restarted", restart_containerd, restarts=False),
+    Incident("teacher answers 500 for 60 s", teacher_outage, stages=("dataset", "teacher", "evaluation")),
 ]

@@ -163,6 +163,7 @@ class Teacher:
 
     folder: Path
     url: str = ""
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def bill(self) -> list[dict[str, Any]]:
@@ -174,7 +175,7 @@ class Teacher:
         """Serve until the block ends."""
         command = [sys.executable, str(ROOT / "tests/fake_teacher.py"), "--host", NODE, "--port", str(port)]
         command += ["--bill", str(self.folder / "bill.jsonl"), "--api-key", TEACHER_KEY, *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.process = process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], 30)
         assert ready, "the teacher did not start"
@@ -186,6 +187,13 @@ class Teacher:
             process.wait()
             process.stdout.close()
 
+    def fail_for(self, seconds: float) -> None:
+        """Answer every call with status 500 for so long."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
+        time.sleep(seconds)
+        self.process.send_signal(signal.SIGUSR2)
+
 
 @dataclass
 class Job:
@@ -195,6 +203,7 @@ class Job:
     namespace: str
     name: str
     spec: dict[str, Any]
+    teacher: Teacher | None = None
 
     @property
     def prefix(self) -> str:
@@ -250,6 +259,16 @@ class Job:
         found: Status = self.site.wait(f"{stage} of {self.name} at work", there, seconds, pause=0.3)
         return found
 
+    def completed(self, stage: str, seconds: float) -> Status:
+        """Wait until the artifact of a stage is there."""
+
+        def there() -> Status | None:
+            status = self.status()
+            return status if any(s.name == stage and s.state == "Succeeded" for s in status.stages) else None
+
+        found: Status = self.site.wait(f"the artifact of {stage} of {self.name}", there, seconds, pause=0.3)
+        return found
+
     def annotate(self, **requests: str) -> None:
         """Ask for something."""
         words = [f"distillery.dev/{name.replace('_', '-')}={value}" for name, value in requests.items()]
@@ -294,4 +313,4 @@ def small_job(
     spec["teacher"] |= {"workers": {"replicas": 2}, "samples": {"extra": 2, "temperature": 0.7}}
     spec["student"] |= {"epochs": epochs, "workers": {"replicas": 2}}
     spec["evaluation"]["gates"] = {"retention": {"min": 0.05, "basis": "teacher"}}
-    return Job(site, namespace, name, spec)
+    return Job(site, namespace, name, spec, teacher)

@@ -95,7 +95,7 @@ def test_a_namespace_goes_within_a_minute_with_the_operator_down(site: Site, tea
 
 @full
 def test_suspended_training_goes_on_from_its_checkpoint(site: Site, team: str, teacher: Teacher) -> None:
-    job = a_job(site, team, teacher, "paused", epochs=60)
+    job = a_job(site, team, teacher, "paused", epochs=200)
     job.spec["student"]["earlyStopping"] = {"patience": 100}
     generation = job.apply()
 
