@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,6 +252,7 @@ class Job:
         def there() -> Status | None:
             status = self.status()
             found = next((s for s in status.stages if s.name == stage), None)
+            assert found is None or found.state != "Succeeded", f"{stage} of {self.name} ended unseen"
             if found is None or found.state != "Running":
                 return None
             reported = found.progress is not None and found.progress.done >= done
@@ -293,6 +295,48 @@ class Job:
         name = f"{self.name}-{self.read()['metadata']['uid'].replace('-', '')[:8]}-record"
         data = self.site.get("-n", self.namespace, "configmap", name).get("data") or {}
         return {key: json.loads(text) for key, text in data.items()}
+
+
+class LogCollector:
+    """Collects what the pods of a job log, and what Ray writes in them, as long as they live."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self.texts: dict[str, str] = {}
+
+    def __enter__(self) -> LogCollector:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+
+    def _collect(self) -> None:
+        job = self._job
+        selector = f"distillery.dev/job={job.name}"
+        while not self._over.wait(3.0):
+            names = job.site.kubectl(
+                "-n", job.namespace, "get", "pods", "-l", selector, "-o", "name", check=False
+            )
+            for name in names.split():
+                logs = ("logs", name, "--all-containers", "--ignore-errors")
+                files = (
+                    "exec",
+                    name,
+                    "-c",
+                    "ray-head",
+                    "--",
+                    "sh",
+                    "-c",
+                    "cat /tmp/ray/session_latest/logs/*",
+                )
+                for words in (logs, files):
+                    text = job.site.kubectl("-n", job.namespace, *words, check=False)
+                    key = f"{words[0]} of {name}"
+                    self.texts[key] = max(text, self.texts.get(key, ""), key=len)
 
 
 def small_job(

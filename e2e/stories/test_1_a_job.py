@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from place import TEACHER_KEY, Job, Site, Teacher, consistent
+from place import TEACHER_KEY, Job, LogCollector, Site, Teacher, consistent
 
 from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.artifacts.artifact import find_manifest
@@ -22,12 +22,18 @@ def job(first_job: Job) -> Job:
     return first_job
 
 
-def test_a_job_runs_to_a_released_student(job: Job, site: Site, teacher: Teacher) -> None:
+@pytest.fixture(scope="module")
+def logs(first_job: Job) -> LogCollector:
+    return LogCollector(first_job)
+
+
+def test_a_job_runs_to_a_released_student(job: Job, site: Site, teacher: Teacher, logs: LogCollector) -> None:
     generation = job.apply()
-    job.reach("teacher")
-    nodes = {pod["metadata"]["labels"]["ray.io/node-type"] for pod in job.pods("teacher")}
+    with logs:
+        job.reach("teacher")
+        nodes = {pod["metadata"]["labels"]["ray.io/node-type"] for pod in job.pods("teacher")}
+        status = job.ended(generation)
     assert nodes == {"head", "worker"}
-    status = job.ended(generation)
     ready = find_condition(status.conditions, ConditionType.READY)
     assert ready is not None
     assert (status.phase, ready.status, ready.reason) == ("Succeeded", "True", "GatesPassed"), status
@@ -72,7 +78,16 @@ def test_kubectl_tells_the_story(job: Job, site: Site) -> None:
     assert len(json.dumps(job.read()["status"])) < 16 * 1024
 
 
-def test_no_secret_is_in_any_object_log_event_or_artifact(job: Job, site: Site) -> None:
+def test_the_pods_log_what_their_stage_does(job: Job, logs: LogCollector) -> None:
+    heads = {key: text for key, text in logs.texts.items() if key.startswith("logs") and "-head-" in key}
+    for stage in STAGES:
+        (text,) = (text for key, text in heads.items() if f"{job.name}-{stage}-1-" in key)
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
+        begun = next(line for line in lines if line["logger"] == "distillery.worker.process")
+        assert (begun["namespace"], begun["job"], begun["stage"]) == (job.namespace, job.name, stage)
+
+
+def test_no_secret_is_in_any_object_log_event_or_artifact(job: Job, site: Site, logs: LogCollector) -> None:
     planted = [TEACHER_KEY, site.s3["secretKey"]]
     kinds = "dj,rayjobs,rayclusters,pods,configmaps,events,serviceaccounts,roles"
     texts = {
@@ -83,6 +98,7 @@ def test_no_secret_is_in_any_object_log_event_or_artifact(job: Job, site: Site) 
     }
     store = site.store(job.prefix)
     texts |= {stat.key: store.get(stat.key).decode("latin-1") for stat in store.list("")}
+    texts |= logs.texts
     assert len(texts) > 20
     for place, text in texts.items():
         for value in planted:

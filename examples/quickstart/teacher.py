@@ -107,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument(
         "--workers", type=int, default=2, help="batches computed at once, one core each (default 2)"
@@ -115,8 +116,8 @@ def main() -> None:
     parser.add_argument("--until-stdin-ends", action="store_true", help="end when standard input is closed")
     options = parser.parse_args()
     api_key = os.environ[options.api_key_env] if options.api_key_env else None
-    listening = socket.create_server(("127.0.0.1", options.port), backlog=512)
-    print(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", flush=True)
+    listening = socket.create_server((options.host, options.port), backlog=512)
+    print(f"http://{options.host}:{listening.getsockname()[1]}/v1", flush=True)
     try:
         asyncio.run(serve(listening, options.workers, api_key, options.until_stdin_ends))
     except KeyboardInterrupt:

@@ -30,7 +30,7 @@ class Noting:
         uid = job["metadata"]["uid"] if job else ""
         children = sorted(self._parts.cache.children(uid), key=lambda view: view.name)
         self._note(
-            job=name if job else f"no {name}",
+            job=f"{namespace}/{name}" if job else f"no {namespace}/{name}",
             children=[
                 f"{view.name} {view.job_status}"
                 if isinstance(view, RayJobView)
