@@ -67,6 +67,18 @@ class Plan:
     lists: int = 0
     struck: int = 0
 
+    @property
+    def missed(self) -> bool:
+        """Whether the fault was due and has not struck: the job may have ended before."""
+        seen = (
+            self.lists
+            if self.kind in LIST_FAULTS
+            else self.events
+            if self.kind in WATCH_FAULTS
+            else len(self.calls)
+        )
+        return self.struck == 0 and 0 < self.nth <= seen
+
     def strikes(self, number: int) -> bool:
         """Say whether the fault is due at a call or event, and count it."""
         due = number == self.nth or bool(
