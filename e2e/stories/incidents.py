@@ -47,9 +47,11 @@ def _processes(*words: str) -> list[int]:
 
 
 def kill_operators(job: Job, stage: str) -> None:
-    """SIGKILL every operator process: leader and standby."""
+    """SIGKILL every operator process, leader and standby; new pods, since the kubelet would wait longer each time."""
     for pid in _processes("-m distillery.controller"):
         os.kill(pid, signal.SIGKILL)
+    for pod in job.site.get("-n", SYSTEM, "pods")["items"]:
+        delete_pod(job.site, SYSTEM, pod["metadata"]["name"])
 
 
 def delete_pod(site: Site, namespace: str, name: str) -> None:
