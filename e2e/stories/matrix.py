@@ -17,8 +17,10 @@ from place import SUMMARY, Job, Site
 
 from distillery.stages.stage import STAGE_NAMES
 
-
 TEST = Path(__file__).with_name("test_5_matrix.py")
+
+
+OVER = ("Complete", "Failed")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ def kept(site: Site, name: str) -> Course | None:
 
 
 class Vigil:
-    """Looks all the time which attempts of a job have objects; `overlaps` are stages with two at once."""
+    """Looks all the time which attempts of a job are live; `overlaps` are stages with two at once.
+
+    Live is one with a pod, a RayCluster, or a RayJob that has not ended.
+    """
 
     def __init__(self, job: Job) -> None:
         self._uid = job.read()["metadata"]["uid"]
@@ -94,6 +99,8 @@ class Vigil:
         self.looks += 1
         attempts: dict[str, set[str]] = {}
         for found in objects:
+            if found.get("status", {}).get("jobDeploymentStatus") in OVER:
+                continue
             labels = found["metadata"]["labels"]
             stage, attempt = labels["distillery.dev/stage"], labels["distillery.dev/attempt"]
             attempts.setdefault(stage, set()).add(attempt)

@@ -232,7 +232,6 @@ def on_cluster(
     argo.stop()
 
 
-@pytest.mark.full
 def test_a_job_in_git_is_run_edited_suspended_and_judged(on_cluster: Story) -> None:
     story = on_cluster
     story.push("a job")

@@ -147,7 +147,8 @@ def test_a_job_that_meets_an_incident_in_every_stage_ends_as_if_nothing_had_happ
     attempts_by_stage = {stage.name: stage.attempt for stage in status.stages}
     record = job.record().values()
     assert Counter(entry["stage"] for entry in record) == attempts_by_stage
-    assert {entry["failure"]["failureClass"] for entry in record if "failure" in entry} <= {"infrastructure"}
+    failed = {entry["failure"]["failureClass"] for entry in record if "failure" in entry}
+    assert failed <= {"infrastructure", "preemption"}
     if not incident.restarts:
         assert set(attempts_by_stage.values()) == {1}
     course = course_of(job, cells, bought_twice(patient_teacher.bill[before:]))

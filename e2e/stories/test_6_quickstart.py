@@ -58,6 +58,8 @@ def test_the_quickstart_releases_the_same_student_on_the_cluster(
     there = cluster_run(site, team, tmp_path / "here" / "tickets.jsonl")
     assert (there.phase, here.phase) == ("Succeeded", "Succeeded"), there
     a, b = here.evaluation, there.evaluation
+    assert a is not None
+    assert b is not None
     for name, status in (("here", here), ("on the cluster", there)):
         print(name, status.evaluation, status.cost)
     assert there.stages[0].summary == here.stages[0].summary

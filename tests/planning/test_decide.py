@@ -116,10 +116,10 @@ def test_infrastructure_failures_are_retried_with_pauses_and_an_end() -> None:
     plan = make_plan()
     facts = Observed(outcomes=done_until(plan, "dataset"), sources=PINNED)
     two = replace(facts, attempts=tuple(failed(plan, facts, n, INFRASTRUCTURE) for n in (1, 2)))
-    waiting = decide(plan, two, 6.5)
+    waiting = decide(plan, two, 31.5)
     assert isinstance(waiting, Wait)
-    assert waiting.until == 7.0
-    assert isinstance(decide(plan, two, 7.0), Submit)
+    assert waiting.until == 32.0
+    assert isinstance(decide(plan, two, 32.0), Submit)
     many = [failed(plan, facts, n, INFRASTRUCTURE) for n in range(1, MAX_INFRASTRUCTURE_FAILURES + 1)]
     assert isinstance(decide(plan, replace(facts, attempts=tuple(many)), 1e6), Finish)
 

@@ -10,7 +10,7 @@ from distillery.stages.report import Failure
 
 MAX_INFRASTRUCTURE_FAILURES = 5
 MOST_FAILURES: dict[FailureClass, int] = {"infrastructure": MAX_INFRASTRUCTURE_FAILURES, "preemption": 20}
-BACKOFF_SECONDS = (0.0, 5.0, 30.0, 120.0, 300.0)
+BACKOFF_SECONDS = (0.0, 30.0, 120.0, 300.0)
 """Pause after the first, second … failure of an attempt in a row: together longer than a server needs to come back."""
 FINAL: dict[FailureClass, Ending] = {"user": "failed", "budget": "budget", "pilot": "pilot"}
 WATCHDOGS = frozenset({Reason.HEARTBEAT_LOST, Reason.PENDING_TOO_LONG})
