@@ -33,6 +33,8 @@ from distillery.stages.assignment import attempt_key
 
 log = logging.getLogger(__name__)
 
+PAUSES = (0.0, 30.0, 120.0, 300.0)
+"""After failures of an attempt in a row: together longer than a store or a teacher is usually away."""
 LOOK_AGAIN_SECONDS = 30.0
 """A job at work is looked at this often even if nothing is heard of it."""
 RETRY_REFUSED_SECONDS = 60.0
@@ -180,7 +182,7 @@ def _with(facts: Facts, notes: dict[str, Any]) -> Facts:
 
 def _patience(subject: Subject) -> Patience:
     profile = subject.profile
-    return Patience(heartbeat=profile.heartbeat_deadline_seconds, pending=profile.pending_deadline_seconds)
+    return Patience(profile.heartbeat_deadline_seconds, profile.pending_deadline_seconds, PAUSES)
 
 
 def _finished_at(status: Status, now: float) -> float:

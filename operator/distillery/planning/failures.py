@@ -10,8 +10,6 @@ from distillery.stages.report import Failure
 
 MAX_INFRASTRUCTURE_FAILURES = 5
 MOST_FAILURES: dict[FailureClass, int] = {"infrastructure": MAX_INFRASTRUCTURE_FAILURES, "preemption": 20}
-BACKOFF_SECONDS = (0.0, 30.0, 120.0, 300.0)
-"""Pause after the first, second … failure of an attempt in a row: together longer than a server needs to come back."""
 FINAL: dict[FailureClass, Ending] = {"user": "failed", "budget": "budget", "pilot": "pilot"}
 WATCHDOGS = frozenset({Reason.HEARTBEAT_LOST, Reason.PENDING_TOO_LONG})
 """Reasons of a stop that count as failures of the attempt; every other stop was asked for."""

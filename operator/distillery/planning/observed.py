@@ -44,10 +44,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a silent or pending attempt is waited for, in seconds; None: for ever, as in a local run."""
+    """How long a silent or pending attempt is waited for, in seconds; None: for ever, as in a local run.
+
+    `pauses` follow the first, second … failure of an attempt in a row. In a local run somebody looks on.
+    """
 
     heartbeat: float | None = None
     pending: float | None = None
+    pauses: tuple[float, ...] = (0.0, 2.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)

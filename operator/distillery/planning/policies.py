@@ -7,7 +7,6 @@ from collections.abc import Callable
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
 from distillery.planning.failures import (
-    BACKOFF_SECONDS,
     FINAL,
     MOST_FAILURES,
     finish_for,
@@ -167,7 +166,8 @@ def attempt_backs_off(situation: Situation) -> Decision | None:
     if not failures:
         return None
     attempt, failure = failures[-1]
-    pause = BACKOFF_SECONDS[min(len(failures), len(BACKOFF_SECONDS)) - 1]
+    pauses = situation.observed.patience.pauses
+    pause = pauses[min(len(failures), len(pauses)) - 1]
     until = (attempt.ended_at or attempt.started_at) + pause
     if situation.now >= until:
         return None

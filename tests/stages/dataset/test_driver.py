@@ -248,6 +248,16 @@ def test_a_teacher_that_cannot_serve_the_job_stops_it_after_one_call(
         )
 
 
+def test_a_teacher_that_is_away_is_no_mistake_of_the_user(bench: Bench) -> None:
+    with FakeTeacher(faults=[Fault("500")]) as teacher:
+        bench.url = teacher.url
+        with pytest.raises(StageFailed) as caught:
+            bench.run()
+    assert (caught.value.reason, caught.value.failure_class) == ("TeacherUnavailable", "infrastructure")
+    assert "HTTP 500" in caught.value.message
+    assert "spec.teacher.endpoint.url" in caught.value.message
+
+
 def test_hard_labels_alone_need_no_logprobs(bench: Bench) -> None:
     with FakeTeacher(faults=[Fault("no-logprobs")]) as teacher:
         bench.url = teacher.url

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MEASURED_ROWS = 5000
 """Prompts whose length in tokens is measured."""
+AWAY = ("ServerError", "ConnectionLost")
+"""Why a teacher answers no row at all, and may do so later."""
 PATIENCE_SECONDS = 120.0
 """A teacher that hangs is told apart from a slow one after this long; labelling itself is more patient."""
 TRIED_ROWS = 3
@@ -84,7 +86,7 @@ def too_long(facts: BaseFacts, system_prompt: str | None, rows: Sequence[TableRo
 def check_teacher(context: StageContext, params: DatasetParams, training: Sequence[TableRow]) -> Cost:
     """Ask about a training row as production would; about another one only if that row cannot be answered.
 
-    Raises: StageFailed: TeacherRefused, NoLogprobs, and what the engine raises.
+    Raises: StageFailed: TeacherRefused, TeacherUnavailable, NoLogprobs, and what the engine raises.
     """
     # Lazy: building inputs needs no HTTP client.
     from distillery.querying.engine import EngineOptions
@@ -96,15 +98,18 @@ def check_teacher(context: StageContext, params: DatasetParams, training: Sequen
         for row in training[:TRIED_ROWS]:
             question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
             [result] = engine.ask([question], stop_requested=context.stop_requested)
-            if isinstance(result, Answer):
+            if isinstance(result, Answer) or (isinstance(result, Unanswered) and result.reason in AWAY):
                 break
         cost = engine.cost
     if isinstance(result, Unanswered):
         message = (
             f"the teacher {params.teacher.model} did not answer the preflight call for row "
-            f"{result.question.row_id} ({result.reason}: {result.message}) → correct spec.teacher or spec.task"
+            f"{result.question.row_id} ({result.reason}: {result.message})"
         )
-        raise StageFailed("TeacherRefused", message)
+        if result.reason in AWAY:
+            repair = "check spec.teacher.endpoint.url and the server"
+            raise StageFailed("TeacherUnavailable", f"{message} → {repair}", "infrastructure")
+        raise StageFailed("TeacherRefused", f"{message} → correct spec.teacher or spec.task")
     if isinstance(result, Answer) and params.loss.soft > 0:
         check_logprobs(result, params)
     return cost

@@ -1,0 +1,7 @@
+"""Settings of all tests."""
+
+from hypothesis import settings
+
+# Machines differ and are shared: how long an example takes is no matter of a test.
+settings.register_profile("distillery", deadline=None)
+settings.load_profile("distillery")
