@@ -110,7 +110,7 @@ def test_suspended_training_goes_on_from_its_checkpoint(site: Site, team: str, t
     site.wait("no pods", lambda: not job.pods("student"), 120)
     time.sleep(1.1)
     job.annotate(resume_requested_at=now())
-    job.reach("student")
+    job.reach("student", done=1)
     assert trained() >= before - 20
     status = job.ended(generation)
     assert status.phase == "Succeeded"
