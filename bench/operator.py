@@ -64,7 +64,7 @@ PLACES = 10
 AT_ONCE = 16
 """Requests that this process sends at once while it makes objects."""
 GIVE_UP_SECONDS = 600.0
-"""A run in which no job ends for so long is given up."""
+"""A run in which the operator looks at no job for so long is given up: jobs go side by side and end together."""
 PROBE_SECONDS = 2.0
 
 MOST_MEMORY = 200.0
@@ -268,12 +268,14 @@ async def all_ended(kube: Kube, operator: Operator, jobs: int) -> None:
                 return
 
     following = asyncio.create_task(follow())
-    before, moved = -1, time.monotonic()
+    before, moved = -1.0, time.monotonic()
     while not following.done():
         await asyncio.wait({following}, timeout=5 * PROBE_SECONDS)
-        if len(done) != before:
-            before, moved = len(done), time.monotonic()
-            print(f"  {before} of {jobs} jobs, {operator.memory():.0f} MB", file=sys.stderr, flush=True)
+        looks = chosen(await operator.samples(), "distillery_reconciles_total")
+        if looks != before:
+            before, moved = looks, time.monotonic()
+            told = f"  {looks:.0f} looks, {len(done)} of {jobs} jobs, {operator.memory():.0f} MB"
+            print(told, file=sys.stderr, flush=True)
         if time.monotonic() - moved > GIVE_UP_SECONDS:
             following.cancel()
             raise RuntimeError(f"nothing has moved for {GIVE_UP_SECONDS:.0f} s: see {operator.log}")
