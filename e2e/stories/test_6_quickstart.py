@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from place import NODE, ROOT, Job, Site
 
 from distillery.api.v1alpha1.status import Status
+from distillery.api.yaml import load_yaml
 from distillery.runner.workdir import read_status
 
 pytestmark = [pytest.mark.e2e, pytest.mark.full, pytest.mark.timeout(3600)]
@@ -33,7 +33,7 @@ def cluster_run(site: Site, namespace: str, tickets: Path) -> Status:
     """Run the same manifest on the cluster: storage, source and the teacher's address are all that differs."""
     prefix = f"quickstart-{os.urandom(3).hex()}"
     site.store(f"{prefix}-source").put("tickets.jsonl", tickets.read_bytes())
-    spec: dict[str, Any] = yaml.safe_load((EXAMPLE / "job.yaml").read_text())["spec"]
+    spec: dict[str, Any] = load_yaml((EXAMPLE / "job.yaml").read_text(), "job.yaml")["spec"]
     bucket = f"s3://{site.s3['bucket']}"
     spec["storage"] = {
         "uri": f"{bucket}/{prefix}",
