@@ -6,11 +6,7 @@ from collections.abc import Callable
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
-from distillery.planning.failures import (
-    FINAL,
-    MOST_FAILURES,
-    finish_for,
-)
+from distillery.planning.failures import FINAL, MOST_FAILURES, finish_for
 from distillery.planning.situation import Situation
 
 TEACHER_STAGES = ("dataset", "teacher", "evaluation")

@@ -98,7 +98,7 @@ def check_teacher(context: StageContext, params: DatasetParams, training: Sequen
         for row in training[:TRIED_ROWS]:
             question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
             [result] = engine.ask([question], stop_requested=context.stop_requested)
-            if isinstance(result, Answer) or (isinstance(result, Unanswered) and result.reason in AWAY):
+            if isinstance(result, Answer) or result.reason in AWAY:
                 break
         cost = engine.cost
     if isinstance(result, Unanswered):
