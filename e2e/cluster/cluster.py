@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import cleanup
 import config
+import crds
 import images
 import loading
 import network
@@ -115,7 +116,7 @@ def install_kuberay() -> None:
     reference = loading.ensure(images.kuberay())
     kubectl = node.PLANE.kubectl
     manifests = tools.kuberay_config()
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests / "crd" / "bases")
+    crds.install(kubectl, manifests / "crd" / "bases")
     folder = config.STATE / "kuberay"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(config.HERE / "kuberay", folder)

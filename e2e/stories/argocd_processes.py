@@ -19,6 +19,7 @@ CLUSTER = Path(__file__).resolve().parents[1] / "cluster"
 CHART = CLUSTER.parents[1] / "charts/distillery"
 sys.path.insert(0, str(CLUSTER))
 
+import crds  # noqa: E402
 import packages  # noqa: E402
 import tools  # noqa: E402
 from process import Daemon, run  # noqa: E402
@@ -59,9 +60,8 @@ class ArgoCD:
         """Install the CRDs and settings, with our health and actions, and start the processes."""
         packages.install("redis-server", "git")
         self._link_names()
-        crds = MODULE.source() / "manifests/crds"
-        for name in ("application-crd.yaml", "appproject-crd.yaml"):
-            self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crds / name))
+        kinds = MODULE.source() / "manifests/crds"
+        crds.install(self.kubectl, kinds / "application-crd.yaml", kinds / "appproject-crd.yaml")
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=json.dumps(_settings()))
         patch = str(CHART / "argocd/argocd-cm.yaml")
         self.kubectl("-n", NAMESPACE, "patch", "configmap", "argocd-cm", "--patch-file", patch)

@@ -27,6 +27,10 @@ from tiny_job import manifest as tiny_manifest
 from tiny_job import ticket
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "e2e/cluster"))
+
+import crds  # noqa: E402
+
 SUMMARY = Path(os.environ.get("DISTILLERY_E2E_STATE") or "/var/lib/distillery-e2e") / "cluster.json"
 SYSTEM = "distillery-system"
 TEACHER_KEY = "sk-planted-teacher-key-5d1f"
@@ -67,7 +71,7 @@ class Site:
         """Install or upgrade the chart with the images of this checkout."""
         images = self.summary["images"]
         repository, _, tag = images["operator"].rpartition(":")
-        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+        crds.install(self.kubectl, ROOT / "crds")
         values = {
             "image.repository": repository,
             "image.tag": tag,

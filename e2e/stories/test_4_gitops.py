@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import crds
 import pytest
 from argocd_processes import CLUSTER, ArgoCD
 from place import Job, Site, Teacher, consistent, small_job
@@ -156,7 +157,7 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def by_hand(api_server: Path, tmp_path: Path) -> Iterator[Story]:
     argo = ArgoCD(tmp_path / "argocd", api_server)
-    argo.kubectl("apply", "--server-side", "-f", str(CRDS))
+    crds.install(argo.kubectl, CRDS)
     argo.kubectl("create", "namespace", NAMESPACE)
     argo.start()
     metadata = {"name": JOB, "namespace": NAMESPACE}
