@@ -174,3 +174,8 @@ def test_no_credentials_at_all_are_told(silent: str, monkeypatch: pytest.MonkeyP
 def test_an_impossible_bucket_name_is_told(silent: str) -> None:
     error = refused(store_at(silent, bucket="No Bucket!"))
     assert "No Bucket! is no valid bucket" in error.message
+
+
+def test_pauses_double_up_to_twenty_seconds() -> None:
+    patience = S3Patience()
+    assert [patience.after(attempt) for attempt in (1, 2, 3, 6, 7, 14)] == [0.5, 1.0, 2.0, 16.0, 20.0, 20.0]

@@ -68,10 +68,11 @@ class S3Patience:
     """How long to wait and how often to try; seconds.
 
     `first_contact` bounds the search for the server, so that a wrong address is told within 15 s; once it has
-    answered, a call may take longer.
+    answered, it may be away for a minute: boto3's pauses of at most 20 s between so many attempts are 105 s on
+    average.
     """
 
-    attempts: int = 5
+    attempts: int = 15
     connect: float = 5.0
     read: float = 60.0
     first_contact: float = 8.0
@@ -79,6 +80,11 @@ class S3Patience:
     first_connect: float = 3.0
     first_read: float = 5.0
     pause: float = 0.25
+    longest_pause: float = 20.0
+
+    def after(self, attempt: int) -> float:
+        """Return the pause after an attempt, counted from 1, for what boto3 does not repeat itself."""
+        return min(self.pause * 2**attempt, self.longest_pause)
 
 
 class S3Store:
@@ -233,7 +239,7 @@ class S3Store:
                 refusal = _refusal(error)
                 resent = resent or error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
                 if refusal.status == 409 and attempt < self._patience.attempts:
-                    time.sleep(self._patience.pause * 2**attempt)
+                    time.sleep(self._patience.after(attempt))
                 elif refusal.status == 412 or (refusal.code in _MISSING and "IfMatch" in condition):
                     etag = self._own_write(full, condition["Metadata"]) if resent else None
                     if etag is None:
@@ -330,7 +336,7 @@ class S3Store:
                 except _BROKEN_BODY:
                     if attempt == self._patience.attempts:
                         raise
-            time.sleep(self._patience.pause * 2**attempt)
+            time.sleep(self._patience.after(attempt))
 
     @contextmanager
     def _explained(self, action: str, key: str) -> Iterator[None]:
