@@ -56,9 +56,13 @@ class Crash(BaseException):
 
 
 class Faulty:
-    """The API as an operator sees it that crashes or is refused at its `nth` write. Reads pass through."""
+    """The API as an operator sees it that crashes or is refused at its `nth` write. Reads pass through.
+
+    `listed` are the kinds of which it has listed objects.
+    """
 
     def __init__(self, api: MemoryApi, nth: int | None, fault: str) -> None:
+        self.listed: list[str] = []
         self._api = api
         self._left = nth
         self._fault = fault
@@ -90,6 +94,11 @@ class Faulty:
             raise AssertionError(self._fault)
 
         return write
+
+    async def list(self, resource: Resource, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """List objects, and remember it."""
+        self.listed.append(resource.plural)
+        return await self._api.list(resource, *args, **kwargs)
 
 
 class Told:
@@ -127,7 +136,8 @@ class World:
         """Start an operator that forgets everything but what the API holds."""
         self.cache = Cache()
         builtin = BuiltinProfile(image="distillery/worker:test")
-        kube: Any = Faulty(self.api, nth, fault)
+        self.kube = Faulty(self.api, nth, fault)
+        kube: Any = self.kube
         telling: Any = self.told
         self.operator = Reconciler(kube, self.cache, telling, builtin, lambda: self.now)
         return self.operator

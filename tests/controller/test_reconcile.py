@@ -87,6 +87,19 @@ def test_a_finished_job_costs_at_most_forty_writes() -> None:
     assert len(ours) <= 40, Counter(ours)
 
 
+def test_objects_are_listed_only_after_an_attempt_without_a_result() -> None:
+    async def run(failures: int) -> dict[str, int]:
+        world = World()
+        world.kuberay.fail = failing("infrastructure", "Trouble", failures)
+        await world.apply()
+        assert (await world.run(ended, turns=600)).phase == "Succeeded"
+        return Counter(kind for kind in world.kube.listed if kind != "distillationprofiles")
+
+    assert asyncio.run(run(0)) == {}
+    submissions = 4  # teacher again, filter, student, evaluation
+    assert asyncio.run(run(1)) == dict.fromkeys(("rayjobs", "rayclusters", "pods"), submissions)
+
+
 def test_a_finished_job_wants_no_more_attention_and_writes_nothing_more() -> None:
     world, status = undisturbed()
 

@@ -127,7 +127,13 @@ class Applier:
             await self._kube.delete(CONFIG_MAPS, removal.name, ref.namespace)
 
     async def _confirm_absence(self, ref: JobRef, facts: Facts) -> None:
-        """Look past the cache: nothing of an attempt may be left that could still work."""
+        """Look past the cache: nothing of an attempt without a result may be left that could still work.
+
+        A list costs the API server the more the more there is in the namespace, so it is asked for only then.
+        """
+        doubtful = [entry for key, entry in facts.entries.items() if not facts.has_result(key)]
+        if not doubtful:
+            return
         labels = f"{JOB_UID_LABEL}={ref.uid}"
         jobs = await self._kube.list(RAY_JOBS, ref.namespace, labels=labels)
         clusters = await self._kube.list(RAY_CLUSTERS, ref.namespace, labels=labels)
@@ -143,11 +149,9 @@ class Applier:
             heard=facts.heard,
             now=facts.now,
         )
-        for entry in facts.entries.values():
-            ended = entry.model_copy(
-                update={"ended_at": None}
-            )  # a record that says so may have been too quick
-            if is_live(ended, seen):
+        for entry in doubtful:
+            # The record may have been too quick to say that it has ended.
+            if is_live(entry.model_copy(update={"ended_at": None}), seen):
                 raise TransientError(f"something of {entry.name} is still there")
 
     async def _ensure(self, resource: Resource, body: dict[str, Any]) -> dict[str, Any]:

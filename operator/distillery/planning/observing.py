@@ -32,6 +32,11 @@ class Facts:
         """Return the children of one attempt."""
         return tuple(child for child in self.children if child.key == key)
 
+    def has_result(self, key: str) -> bool:
+        """Say whether an attempt has committed its artifact: nothing that is left of it does any work."""
+        report = self.reports.get(key)
+        return report is not None and report.result is not None
+
 
 def observe(facts: Facts, plan: Plan, control: Control, patience: Patience) -> Observed:
     """Put the facts together. What lies under another storage than the plan's is not there for it."""
@@ -58,8 +63,7 @@ def observe(facts: Facts, plan: Plan, control: Control, patience: Patience) -> O
 
 def is_live(entry: AttemptRecord, facts: Facts) -> bool:
     """Say whether anything of an attempt may still work: its result ends it, else the last of its objects."""
-    report = facts.reports.get(entry.key)
-    if entry.ended_at is not None or (report is not None and report.result is not None):
+    if entry.ended_at is not None or facts.has_result(entry.key):
         return False
     return any(_counts(child, facts.now) for child in facts.of(entry.key))
 
