@@ -84,7 +84,7 @@ class S3Patience:
 
     def after(self, attempt: int) -> float:
         """Return the pause after an attempt, counted from 1, for what boto3 does not repeat itself."""
-        return min(self.pause * 2**attempt, self.longest_pause)
+        return min(self.pause * 2.0**attempt, self.longest_pause)
 
 
 class S3Store:
