@@ -115,6 +115,12 @@ def test_a_finished_job_wants_no_more_attention_and_writes_nothing_more() -> Non
     assert asyncio.run(world.status()) == status
 
 
+def test_a_finished_job_takes_no_memory_of_its_reports() -> None:
+    world, _ = undisturbed()
+    asyncio.run(world.turn(100.0))
+    assert world.operator._observer._memory == {}
+
+
 WRITES = 45
 FAULTS = ["crash before", "crash after", "unavailable", "lost answer", "conflict"]
 

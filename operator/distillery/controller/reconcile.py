@@ -121,7 +121,10 @@ class Reconciler:
                 return [*until, LOOK_AGAIN_SECONDS]
             case Finish():
                 await self._applier.write_record(record, notes)
-                return [LOOK_AGAIN_SECONDS] if any(e.ended_at is None for e in facts.entries.values()) else []
+                if any(entry.ended_at is None for entry in facts.entries.values()):
+                    return [LOOK_AGAIN_SECONDS]
+                self._observer.forget(subject.ref.uid)  # thousands of finished jobs lie about
+                return []
 
     async def _clear_away(
         self, subject: Subject, decision: Decision, facts: Facts, after: Status
