@@ -15,7 +15,7 @@ from distillery.api.dumping import dump_yaml
 from distillery.api.yaml import load_yaml
 from distillery.kube.resources import DISTILLATION_JOBS
 from distillery.planning.control import control_of
-from kube.apiserver import ROOT, ApiServer, kubectl
+from kube.apiserver import ROOT, ApiServer, install_kinds, kubectl
 from tiny_job import manifest
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(180)]
@@ -214,8 +214,7 @@ def test_a_cluster_without_our_crds_or_with_older_ones_is_told(job_file: Path, t
         repair = "install distillery: helm install distillery charts/distillery"
         said = f"error: the cluster does not know DistillationJobs → {repair}\n"
         assert shell.run("status", "tiny") == (1, "", said)
-        kubectl(server, "apply", "--server-side", "-f", str(older_crd(tmp_path)))
-        kubectl(server, "wait", "--for=condition=Established", "crd/distillationjobs.distillery.dev")
+        server.act(lambda kube: install_kinds(kube, [older_crd(tmp_path)]))
         flags = ("--set", "spec.teacher.revision=2026-11")
         code, out, err = shell.run("submit", str(job_file), *flags)
         assert (code, out) == (2, "")

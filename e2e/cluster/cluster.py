@@ -130,6 +130,7 @@ def wait_ready(seconds: int = 120) -> None:
     """Wait for the node and for KubeRay; on failure show what the cluster says about its pods."""
     kubectl = node.PLANE.kubectl
     try:
+        kubectl("wait", "--for=create", f"node/{config.NODE}", f"--timeout={seconds}s")
         kubectl("wait", "--for=condition=Ready", f"node/{config.NODE}", f"--timeout={seconds}s")
         kubectl(
             "-n",

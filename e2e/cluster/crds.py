@@ -1,6 +1,7 @@
 """Install kinds: apply their definitions and wait until the API server names them in its discovery.
 
-`kubectl apply` finds a kind by discovery, which follows some time after the definition is Established.
+`kubectl apply` finds a kind by discovery, which follows some time after the definition is Established; `kubectl wait`
+for that condition fails while a definition has no conditions at all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ def install(kubectl: Callable[..., str], *paths: Path) -> None:
     """
     files = [word for path in paths for word in ("-f", str(path))]
     names = kubectl("apply", "--server-side", "--force-conflicts", "-o", "name", *files).split()
-    kubectl("wait", "--for=condition=Established", f"--timeout={SECONDS:.0f}s", *names)
     ends = time.monotonic() + SECONDS
     for name in names:
         _wait_for_discovery(kubectl, name.partition("/")[2], ends)

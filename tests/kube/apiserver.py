@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,7 +65,12 @@ class ApiServer:
 
 async def install_crds(kube: Kube) -> None:
     """Create our CRDs and KubeRay's and wait until they are served."""
-    names = [await _install(kube, path) for path in [*(ROOT / "crds").glob("*.yaml"), *kuberay_crds()]]
+    await install_kinds(kube, [*(ROOT / "crds").glob("*.yaml"), *kuberay_crds()])
+
+
+async def install_kinds(kube: Kube, definitions: Iterable[Path]) -> None:
+    """Create CRDs and wait until they are served; `kubectl wait` fails while they have no conditions yet."""
+    names = [await _install(kube, path) for path in definitions]
     for name in names:
         while not _established(await kube.get(CRDS, name)):
             await asyncio.sleep(0.1)
