@@ -11,8 +11,10 @@ import pytest
 from controller_world import NAMESPACE, World, ended
 from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.api.v1alpha1.status import Status
-from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS, RAY_JOBS
+from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS, DISTILLATION_PROFILES, RAY_JOBS
+from distillery.manifests.metadata import ATTEMPT_LABEL, STAGE_LABEL
 from distillery.planning.failures import MAX_INFRASTRUCTURE_FAILURES
+from distillery.planning.status import timestamp
 from distillery.stages.assignment import Assignment
 from distillery.stages.report import Failure, Report
 
@@ -383,19 +385,79 @@ def test_a_spec_that_is_wrong_is_told_with_its_field_and_repaired_by_an_edit() -
     assert right.phase == "Succeeded"
 
 
-def test_a_profile_that_is_missing_is_waited_for() -> None:
-    from distillery.kube.resources import DISTILLATION_PROFILES
+def gold(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "distillery.dev/v1alpha1",
+        "kind": "DistillationProfile",
+        "metadata": {"name": "gold"},
+        "spec": spec,
+    }
 
+
+async def edit_profile(world: World, **spec: Any) -> None:
+    profile = await world.api.get(DISTILLATION_PROFILES, "gold")
+    await world.api.replace(DISTILLATION_PROFILES, {**profile, "spec": spec})
+
+
+async def images(world: World) -> dict[str, str]:
+    """Return the image of each RayJob's head by stage and attempt."""
+    found = {}
+    for job in await world.api.list(RAY_JOBS):
+        head = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+        labels = job["metadata"]["labels"]
+        found[f"{labels[STAGE_LABEL]}.{labels[ATTEMPT_LABEL]}"] = head["image"]
+    return found
+
+
+def test_a_running_generation_keeps_its_profile_until_a_retry_looks_at_it_anew() -> None:
+    async def run() -> dict[str, str]:
+        world = World()
+        world.kuberay.fail = failing("user", "Misfit", 2)
+        await world.api.create(DISTILLATION_PROFILES, gold(image="our/worker:wrong"))
+        await world.apply(profile="gold")
+        assert (await world.run(ended)).phase == "Failed"
+        await edit_profile(world, image="our/worker:right")
+        await world.annotate(retry_requested_at=timestamp(world.now))
+        assert (await world.run(lambda s: s.stages[1].attempt == 2 and ended(s))).phase == "Failed"
+        await edit_profile(world, image="our/worker:later")
+        await world.turn()
+        await world.annotate(retry_requested_at=timestamp(world.now))
+        assert (await world.run(lambda s: s.phase == "Succeeded", turns=400)).phase == "Succeeded"
+        return await images(world)
+
+    assert asyncio.run(run()) == {
+        "dataset.1": "our/worker:wrong",
+        "teacher.1": "our/worker:wrong",
+        "teacher.2": "our/worker:right",
+        "teacher.3": "our/worker:later",
+        "filter.1": "our/worker:later",
+        "student.1": "our/worker:later",
+        "evaluation.1": "our/worker:later",
+    }
+
+
+def test_a_profile_with_a_wrong_pod_template_is_judged_again_when_it_is_repaired() -> None:
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        sidecar = {"spec": {"containers": [{"name": "ray-head"}, {"name": "logs"}]}}
+        await world.api.create(DISTILLATION_PROFILES, gold(pods={"student": {"head": sidecar}}))
+        await world.apply(profile="gold")
+        wrong = await world.run(ended)
+        await edit_profile(world, pods={})
+        return wrong, await world.run(lambda s: s.phase == "Succeeded")
+
+    wrong, right = asyncio.run(run())
+    assert condition(wrong, "Stalled") == ("True", "ProfileViolated")
+    assert wrong.stages == []  # before anything was started
+    assert right.phase == "Succeeded"
+
+
+def test_a_profile_that_is_missing_is_waited_for() -> None:
     async def run() -> tuple[Status, Status]:
         world = World()
         await world.apply(profile="gold")
         waiting = await world.run(lambda s: bool(s.conditions))
-        profile = {
-            "apiVersion": "distillery.dev/v1alpha1",
-            "kind": "DistillationProfile",
-            "metadata": {"name": "gold"},
-            "spec": {"image": "our/worker:1", "queueLabels": {"kueue.x-k8s.io/queue-name": "team"}},
-        }
+        profile = gold(image="our/worker:1", queueLabels={"kueue.x-k8s.io/queue-name": "team"})
         await world.api.create(DISTILLATION_PROFILES, profile)
         done = await world.run(ended)
         jobs = await world.api.list(RAY_JOBS)

@@ -15,13 +15,14 @@ FOLDER = Path(__file__).parent / "golden"
 def golden_objects() -> dict[str, Any]:
     """Return what each golden file holds, by its name."""
     from distillery.manifests import configmap, rbac
+    from distillery.manifests.names import snapshot_name
     from manifests.rendering import CASES, FULL, PLAIN, REF, make_assignment, make_spec, name_of
 
     assignment = make_assignment("student", make_spec(student={"workers": {"replicas": 2}}))
     return {f"rayjob-{case.name}": case.render() for case in CASES} | {
         "configmap-record": configmap.record_map(REF),
         "configmap-reports": configmap.reports_map(REF),
-        "configmap-profile": configmap.snapshot_map(REF, 3, FULL),
+        "configmap-profile": configmap.snapshot_map(REF, snapshot_name(REF, 3), FULL),
         "configmap-assignment": configmap.assignment_map(REF, name_of("student"), assignment),
         "serviceaccount": rbac.service_account(REF),
         "role": rbac.role(REF),

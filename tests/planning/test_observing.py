@@ -93,7 +93,7 @@ def test_children_of_other_attempts_do_not_count() -> None:
             Failure(
                 failure_class="infrastructure",
                 reason="OutOfMemory",
-                message="pod head ran out of memory: raise its memory limit in the profile",
+                message="pod head ran out of memory: raise its memory limit in the profile, then retry",
             ),
         ),
         (

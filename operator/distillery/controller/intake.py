@@ -19,7 +19,8 @@ from distillery.kube.errors import Exists
 from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_PROFILES
 from distillery.manifests.configmap import PROFILE_KEY, snapshot_map
 from distillery.manifests.names import snapshot_name
-from distillery.planning.control import Control, control_of
+from distillery.manifests.rayjob import pod_problems
+from distillery.planning.control import RETRY, Control, control_of
 from distillery.planning.plan import Plan, build_plan
 from distillery.planning.profile import BuiltinProfile, Profile, effective_storage, resolve, violations
 from distillery.planning.record import JobRef
@@ -62,30 +63,31 @@ class Intake:
         """Return what the object asks for. Raises: Refused, and what the API server answers."""
         ref = ref_of(document)
         job = _validated(document)
-        profile = await self._profile(ref, job)
+        control = control_of(job.metadata.annotations, job.spec.suspend, status.handled)
+        profile = await self._profile(ref, job, control)
         storage = effective_storage(job.spec, profile)
         if storage is None:
             repair = "write storage: {uri: s3://bucket/prefix, …}, or name a profile that has one"
             message = f"spec.storage: is required → {repair}"
             raise Refused(Reason.NO_STORAGE, message, True)
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": storage})})
-        control = control_of(job.metadata.annotations, job.spec.suspend, status.handled)
         plan = build_plan(job, ref.uid, storage.uri, reruns=control.reruns)
         return Subject(ref, job, profile, digest(profile.to_wire()), control, plan)
 
-    async def _profile(self, ref: JobRef, job: DistillationJob) -> Profile:
-        """Return the profile as this generation first met it; the snapshot is made at the first look."""
-        name = snapshot_name(ref, job.metadata.generation)
+    async def _profile(self, ref: JobRef, job: DistillationJob, control: Control) -> Profile:
+        """Return the profile as this generation, or the last request to retry it, first met it.
+
+        What cannot be used is not kept: when the profile is repaired, the job is judged again.
+        """
+        name = snapshot_name(ref, job.metadata.generation, control.handled.get(RETRY, ""))
         found = await self._kube.find(CONFIG_MAPS, name, ref.namespace)
         if found is None:
             profile = resolve(await self._named_profile(job), self._builtin)
-            broken = violations(job.spec, profile)
+            broken = [*violations(job.spec, profile), *pod_problems(profile)]
             if broken:
                 raise Refused(Reason.PROFILE_VIOLATED, told(broken), True)
             try:
-                found = await self._kube.create(
-                    CONFIG_MAPS, snapshot_map(ref, job.metadata.generation, profile)
-                )
+                found = await self._kube.create(CONFIG_MAPS, snapshot_map(ref, name, profile))
             except Exists:
                 found = await self._kube.get(CONFIG_MAPS, name, ref.namespace)
         return Profile.model_validate_json(found["data"][PROFILE_KEY])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distillery.artifacts.manifest import canonical_json, digest
 from distillery.manifests.metadata import DIGEST_ANNOTATION, Manifest, attempt_labels, child_metadata
-from distillery.manifests.names import record_name, reports_name, snapshot_name
+from distillery.manifests.names import record_name, reports_name
 from distillery.planning.profile import Profile
 from distillery.planning.record import JobRef
 from distillery.stages.assignment import Assignment
@@ -23,10 +23,10 @@ def reports_map(ref: JobRef) -> Manifest:
     return _config_map(child_metadata(ref, reports_name(ref)), {})
 
 
-def snapshot_map(ref: JobRef, generation: int, profile: Profile) -> Manifest:
-    """Return the profile as this generation found it; later edits of the profile do not reach it."""
+def snapshot_map(ref: JobRef, name: str, profile: Profile) -> Manifest:
+    """Return the profile as it was found for the snapshot of this name; later edits do not reach it."""
     text = canonical_json(profile.to_wire()).decode()
-    metadata = child_metadata(ref, snapshot_name(ref, generation))
+    metadata = child_metadata(ref, name)
     return _config_map(metadata, {PROFILE_KEY: text}) | {"immutable": True}
 
 

@@ -30,9 +30,16 @@ def reports_name(ref: JobRef) -> str:
     return f"{_owned(ref)}-reports"
 
 
-def snapshot_name(ref: JobRef, generation: int) -> str:
-    """Return the name of the ConfigMap that keeps the profile as one generation of the job found it."""
-    return f"{_owned(ref)}-profile-{generation}"
+def snapshot_name(ref: JobRef, generation: int, retry: str = "") -> str:
+    """Return the name of the ConfigMap that keeps the profile as one generation of the job found it.
+
+    Args:
+        ref: the job.
+        generation: of the job.
+        retry: the retry request in force, which looks at the profile anew.
+    """
+    name = f"{_owned(ref)}-profile-{generation}"
+    return f"{name}-{_digest(retry)}" if retry else name
 
 
 def account_name(ref: JobRef) -> str:

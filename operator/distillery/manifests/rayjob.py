@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final, get_args
 
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
@@ -15,6 +16,7 @@ from distillery.manifests.templates import mount_problems, template_problems
 from distillery.planning.profile import Profile
 from distillery.planning.record import JobRef
 from distillery.stages.assignment import Assignment
+from distillery.stages.stage import STAGE_NAMES
 
 ENTRYPOINT: Final = "python -m distillery.worker"
 """Constant: what the worker is to do lies in a file, so that nothing of a spec reaches a shell."""
@@ -56,15 +58,21 @@ def rayjob(
 
 def render_problems(spec: DistillationJobSpec, profile: Profile, assignment: Assignment) -> list[Problem]:
     """Return why an attempt cannot be rendered: secrets that collide, templates that say what they may not."""
+    return [*secret_problems(spec, assignment.storage), *pod_problems(profile)]
+
+
+def pod_problems(profile: Profile) -> list[Problem]:
+    """Return what the profile's pod templates say that they may not, of every stage and role."""
+    roles: tuple[Role, ...] = get_args(Role)
     problems: list[Problem] = []
-    stage = assignment.run.stage
-    for role in get_args(Role):
-        for part in ("default", stage):
-            template = getattr(getattr(profile.pods, part), role)
-            problems += template_problems(template or {}, role, f"spec.pods.{part}.{role}")
-        if not problems:
-            problems += mount_problems(pod_shape(profile, stage, role), f"spec.pods.{stage}.{role}")
-    return [*secret_problems(spec, assignment.storage), *problems]
+    for part, role in product(("default", *STAGE_NAMES), roles):
+        template = getattr(getattr(profile.pods, part), role)
+        problems += template_problems(template or {}, role, f"spec.pods.{part}.{role}")
+    if problems:
+        return problems
+    for stage, role in product(STAGE_NAMES, roles):
+        problems += mount_problems(pod_shape(profile, stage, role), f"spec.pods.{stage}.{role}")
+    return problems
 
 
 def _cluster(attempt: Attempt) -> Manifest:

@@ -78,7 +78,7 @@ def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
             message = f"pod {pod.name} was taken away: {pod.message or pod.evicted}"
             return Failure(failure_class="preemption", reason=pod.evicted, message=message)
         if pod.oom_killed:
-            message = f"pod {pod.name} ran out of memory: raise its memory limit in the profile"
+            message = f"pod {pod.name} ran out of memory: raise its memory limit in the profile, then retry"
             return _infrastructure(Reason.OUT_OF_MEMORY, message)
     for job in (child for child in children if isinstance(child, RayJobView)):
         if job.deployment_status == "ValidationFailed":
