@@ -41,7 +41,11 @@ def make_plan(edits: dict[StageName, int] | None = None, generation: int = 1) ->
 def make_outcome(stage: StageName, identity: str, digest: str | None = None, **summary: object) -> Outcome:
     """Return a committed artifact whose output digest follows from its identity."""
     return Outcome(
-        stage=stage, identity=identity, output_digest=digest or f"out-{identity[:12]}", summary=dict(summary)
+        stage=stage,
+        identity=identity,
+        output_digest=digest or f"out-{identity[:12]}",
+        summary=dict(summary),
+        writer="w1",
     )
 
 

@@ -187,7 +187,11 @@ def test_a_required_review_is_waited_for_until_this_artifact_is_approved() -> No
     facts = Observed(outcomes=outcomes, sources={"dataset-0": "pinned"})
     waiting = decide(plan, facts, 0.0)
     assert isinstance(waiting, Wait)
-    assert waiting.reason == "ReviewPending"
+    assert waiting == Wait(
+        "ReviewPending",
+        f"look at {plan.storage_uri}/artifacts/filter/{identity}/data/w1/review.jsonl, "
+        f"then set the annotation distillery.dev/approve-review: {identity}",
+    )
     other = replace(facts, control=Control(approved="another"))
     approved = replace(facts, control=Control(approved=identity))
     assert decide(plan, other, 0.0) == waiting

@@ -92,9 +92,10 @@ def test_an_edit_of_a_later_stage_lets_the_running_one_go_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "ending"), [("passed", "complete"), ("failed", "gatesFailed"), ("undecided", "gatesFailed")]
+    ("verdict", "ending"),
+    [("passed", "complete"), ("failed", "gatesFailed"), ("undecided", "gatesFailed"), (None, "gatesFailed")],
 )
-def test_the_verdict_is_the_end(verdict: str, ending: str) -> None:
+def test_the_verdict_is_the_end(verdict: str | None, ending: str) -> None:
     plan = make_plan()
     observed = Observed(outcomes=done_until(plan, "evaluation", verdict=verdict), sources=PINNED)
     decision = decide(plan, observed, 0.0)

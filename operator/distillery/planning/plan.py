@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distillery.api.v1alpha1.distillation_job import Budget, DistillationJob
+from distillery.artifacts import layout
 from distillery.artifacts.manifest import digest
 from distillery.stages.catalog import STAGES
 from distillery.stages.identity import recipe_of
+from distillery.stages.report import Outcome
 from distillery.stages.stage import StageName, StageRecipe, StageRun
 
 
@@ -28,6 +30,12 @@ class Plan:
     def run(self, stage: StageName) -> StageRun:
         """Return the run of a stage. Raises: KeyError if the plan ends before it."""
         return {run.stage: run for run in self.runs}[stage]
+
+    def address(self, outcome: Outcome, name: str) -> str:
+        """Return where a payload file of a committed artifact lies; the artifact if its writer is not known."""
+        if not outcome.writer:
+            return f"{self.storage_uri}/{layout.artifact(outcome.stage, outcome.identity)}"
+        return f"{self.storage_uri}/{layout.writer(outcome.stage, outcome.identity, outcome.writer)}{name}"
 
 
 def build_plan(

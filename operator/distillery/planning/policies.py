@@ -28,11 +28,12 @@ def all_stages_are_committed(situation: Situation) -> Decision | None:
     """Nothing is left to run: the evaluation's verdict is the end."""
     if situation.frontier.run is not None:
         return None
-    verdict = situation.frontier.done[-1].summary.get("verdict") if situation.frontier.done else None
+    last = situation.frontier.done[-1] if situation.frontier.done else None
+    if last is None or last.stage != "evaluation":
+        return Finish("complete", Reason.COMPLETE, "every stage that was asked for is committed")
+    verdict = last.summary.get("verdict")
     if verdict == "passed":
         return Finish("complete", Reason.GATES_PASSED, "every gate has passed")
-    if verdict is None:
-        return Finish("complete", Reason.COMPLETE, "every stage that was asked for is committed")
     return Finish("gatesFailed", Reason.GATE_FAILED, f"the evaluation's verdict is {verdict}")
 
 
@@ -128,10 +129,11 @@ def review_is_pending(situation: Situation) -> Decision | None:
     frontier = situation.frontier
     if not situation.plan.review_required or frontier.run is None or frontier.run.stage != "student":
         return None
-    identity = next(outcome.identity for outcome in frontier.done if outcome.stage == "filter")
-    if situation.observed.control.approved == identity:
+    kept = next(outcome for outcome in frontier.done if outcome.stage == "filter")
+    if situation.observed.control.approved == kept.identity:
         return None
-    message = f"look at review.jsonl of the filter, then set the annotation distillery.dev/approve-review: {identity}"
+    sample = situation.plan.address(kept, "review.jsonl")
+    message = f"look at {sample}, then set the annotation distillery.dev/approve-review: {kept.identity}"
     return Wait(Reason.REVIEW_PENDING, message)
 
 

@@ -286,14 +286,13 @@ def _evaluation(outcome: Outcome | None, plan: Plan) -> EvaluationStatus | None:
     if outcome is None:
         return None
     summary = outcome.summary
-    artifact = f"{plan.storage_uri}/{layout.artifact('evaluation', outcome.identity)}"
     return EvaluationStatus(
         verdict=summary.get("verdict"),
         basis=summary.get("basis"),
         retention=summary.get("retention"),
         interval=summary.get("interval"),
         gates=[GateStatus.model_validate(gate) for gate in summary.get("gates", [])][:64],
-        report=artifact,
+        report=plan.address(outcome, "report.html"),
     )
 
 

@@ -36,6 +36,8 @@ class Outcome(WireModel):
     summary: dict[str, Any] = {}
     cost: Cost = Cost()
     reused: bool = False
+    writer: str = ""
+    """Whose payload counts: the writer that the manifest names."""
 
 
 class Failure(WireModel):

@@ -21,6 +21,7 @@ def outcome_of(manifest: Manifest, *, reused: bool) -> Outcome:
             "outputDigest": manifest.output_digest,
             "summary": manifest.summary,
             "reused": reused,
+            "writer": manifest.writer,
         }
     )
     return outcome if reused else outcome.model_copy(update={"cost": manifest.cost})
