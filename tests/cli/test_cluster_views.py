@@ -15,6 +15,7 @@ from aiohttp import web
 from distillery.api.dumping import dump_yaml
 from distillery.manifests.names import record_name
 from distillery.planning.record import AttemptRecord, JobRef
+from distillery.stages.stage import StageName
 
 STATUS = {
     "observedGeneration": 1,
@@ -152,25 +153,31 @@ def test_as_a_plugin_of_kubectl_it_names_itself_so(distillery: Any) -> None:
     assert done.out.startswith("Usage: kubectl distillery status ")
 
 
-def test_cost_is_shown_with_the_gpu_hours_of_each_attempt(cluster: Any, distillery: Any) -> None:
-    cluster.job(status=STATUS)
-    entries = [
-        AttemptRecord(
-            stage="student",
-            attempt=1,
-            recipe="r",
-            generation=1,
-            name="n",
-            started_at=200.0,
-            ended_at=3800.0,
-            gpus=2,
-            gpu_seconds=5400.0,
-        ),
-        AttemptRecord(stage="teacher", attempt=2, recipe="r", generation=1, name="m", started_at=100.0),
-    ]
+def attempt_record(stage: StageName, attempt: int, **fields: Any) -> AttemptRecord:
+    return AttemptRecord(
+        stage=stage,
+        attempt=attempt,
+        recipe="r",
+        generation=1,
+        name="n",
+        storage="s3://bucket/prefix",
+        **fields,
+    )
+
+
+def record(cluster: Any, *entries: AttemptRecord) -> None:
     name = record_name(JobRef("tiny", "team-a", "tiny-uid"))
     data = {entry.key: entry.dump() for entry in entries}
     cluster.store(f"/api/v1/namespaces/team-a/configmaps/{name}", {"metadata": {"name": name}, "data": data})
+
+
+def test_cost_is_shown_with_the_gpu_hours_of_each_attempt(cluster: Any, distillery: Any) -> None:
+    cluster.job(status=STATUS)
+    record(
+        cluster,
+        attempt_record("student", 1, started_at=200.0, ended_at=3800.0, gpus=2, gpu_seconds=5400.0),
+        attempt_record("teacher", 2, started_at=100.0),
+    )
     done = distillery("cost", "tiny", "--kubeconfig", cluster.kubeconfig)
     assert (done.code, done.err) == (0, "")
     assert (
@@ -232,6 +239,25 @@ def test_logs_come_from_the_newest_attempt_that_fits(cluster: Any, distillery: A
     done = distillery(*shell, "--stage", "student")
     why = "no pod of tiny (student) is there: Running, asking"
     assert (done.code, done.err) == (1, f"error: {why}\n")
+
+
+def test_logs_of_an_attempt_that_has_ended_are_in_the_store(cluster: Any, distillery: Any) -> None:
+    cluster.job(status=STATUS)
+    record(
+        cluster,
+        attempt_record("teacher", 1, started_at=100.0, ended_at=150.0),
+        attempt_record("student", 1, started_at=200.0, ended_at=250.0),
+        attempt_record("student", 2, started_at=300.0),
+    )
+    shell = ("logs", "tiny", "--kubeconfig", cluster.kubeconfig)
+    left = "left its log, unless it was killed, at s3://bucket/prefix/jobs/tiny-uid/logs"
+    done = distillery(*shell)
+    why = f"no pod of tiny is there: Running, asking → student attempt 1 {left}/student.1.jsonl"
+    assert (done.code, done.err) == (1, f"error: {why}\n")
+    done = distillery(*shell, "--stage", "teacher")
+    assert done.err.endswith(f" → teacher attempt 1 {left}/teacher.1.jsonl\n")
+    done = distillery(*shell, "--stage", "student", "--attempt", "2")
+    assert done.err == "error: no pod of tiny (student attempt 2) is there: Running, asking\n"
 
 
 def test_logs_of_a_container_that_waits_say_why(cluster: Any, distillery: Any) -> None:

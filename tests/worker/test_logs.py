@@ -12,7 +12,7 @@ import pytest
 
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
-from distillery.worker.logs import configure_logging
+from distillery.worker.logs import KeptLog, configure_logging
 
 SECRETS = EnvironmentSecrets(Settings({"DISTILLERY_SECRET_TEACHER_KEY": "sk-planted"}))
 LOG = logging.getLogger("distillery.test")
@@ -41,11 +41,21 @@ def test_the_same_lines_without_secrets_go_to_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "log").write_text("")
-    configure_logging(SECRETS, {"stage": "teacher", "attempt": 2}, tmp_path / "log")
+    kept = configure_logging(SECRETS, {"stage": "teacher", "attempt": 2}, tmp_path / "log")
     LOG.warning("refused %s", "sk-planted")
     want = [{"level": "warning", "message": "refused ***", "stage": "teacher", "attempt": 2}]
     assert lines((tmp_path / "log").read_text()) == want
     assert lines(capsys.readouterr().err) == want
+    assert lines(kept.content().decode()) == want
+
+
+def test_of_a_long_log_the_end_is_kept() -> None:
+    kept = KeptLog(most=64)
+    for number in range(100):
+        kept.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    assert kept.content().decode().splitlines() == [f"line {number}" for number in range(92, 100)]
+    kept.handle(logging.makeLogRecord({"msg": "x" * 1000}))
+    assert kept.content() == b"x" * 1000 + b"\n"
 
 
 def test_a_full_pipe_loses_lines_and_holds_nobody_up(tmp_path: Path) -> None:

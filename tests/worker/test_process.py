@@ -150,6 +150,16 @@ def test_a_user_error_fails_the_attempt_and_the_process(operator: Operator) -> N
     assert "matches no file" in failure.message
 
 
+def test_the_log_of_an_attempt_stays_in_the_store(operator: Operator) -> None:
+    operator.bench.tickets.unlink()
+    operator.wait(operator.start("dataset"))
+    kept = operator.bench.store.get(layout.attempt_log(operator.uid, "dataset", 1))
+    lines = [json.loads(line) for line in kept.splitlines()]
+    assert {(line["job"], line["stage"], line["attempt"]) for line in lines} == {("tiny", "dataset", 1)}
+    assert lines[0]["message"] == "process 1 of this attempt begins"
+    assert "matches no file" in lines[-1]["message"]
+
+
 def test_storage_that_cannot_be_opened_is_reported_by_secret_key_and_namespace(operator: Operator) -> None:
     file = operator.bench.folder / "assignment.json"
     storage = {"uri": "s3://bucket/prefix", "credentialsSecret": "s3-keys"}
@@ -183,7 +193,8 @@ def test_a_key_that_the_teacher_repeats_in_its_refusal_is_hidden(tmp_path: Path)
     failure = operator.last("dataset").failure
     assert failure is not None
     assert "apiKeySecret" in failure.message
-    assert "4711" not in failure.message + ended.log + "".join(text for _, text in api.written)
+    kept = bench.store.get(layout.attempt_log(operator.uid, "dataset", 1)).decode()
+    assert "4711" not in failure.message + ended.log + kept + "".join(text for _, text in api.written)
 
 
 def test_sources_stay_pinned_for_the_object_until_the_recipe_changes(operator: Operator) -> None:

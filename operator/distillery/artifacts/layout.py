@@ -89,6 +89,11 @@ def pins(uid: str, dataset_recipe: str) -> str:
     return f"jobs/{uid}/pins/{dataset_recipe}.json"
 
 
+def attempt_log(uid: str, stage: str, attempt: int) -> str:
+    """Key of the log that an attempt left behind on a cluster."""
+    return f"jobs/{uid}/logs/{stage}.{attempt}.jsonl"
+
+
 def checkpoints(stage: str, identity: str) -> str:
     """Prefix of the checkpoints of an unfinished stage."""
     return f"checkpoints/{stage}/{identity}/"

@@ -33,7 +33,7 @@ def main() -> Exit:
         return Exit.UNUSABLE
     secrets = PodSecrets(settings, assignment.namespace)
     run = assignment.run
-    configure_logging(
+    kept = configure_logging(
         secrets,
         {
             "namespace": assignment.namespace,
@@ -44,7 +44,7 @@ def main() -> Exit:
         settings.container_log,
     )
     try:
-        return Attempt(assignment, settings, secrets).run()
+        return Attempt(assignment, settings, secrets, kept).run()
     except (
         Exception
     ):  # the border: a bug of ours ends up in the log, secrets hidden, not on bare standard error

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from distillery.logs import JsonLines
@@ -44,14 +45,40 @@ class ContainerLog(logging.Handler):
             self._file = -1
 
 
+class KeptLog(logging.Handler):
+    """Holds the last lines in memory, at most `most` bytes or one line: pods and their logs go with the attempt."""
+
+    def __init__(self, most: int = 256 * 1024) -> None:
+        super().__init__()
+        self._most = most
+        self._lines: deque[bytes] = deque()
+        self._size = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take the line, and drop the oldest for it."""
+        line = self.format(record).encode() + b"\n"
+        self._lines.append(line)
+        self._size += len(line)
+        while self._size > self._most and len(self._lines) > 1:
+            self._size -= len(self._lines.popleft())
+
+    def content(self) -> bytes:
+        """Return the lines."""
+        with self.lock or nullcontext():
+            return b"".join(self._lines)
+
+
 def configure_logging(
     secrets: EnvironmentSecrets, fields: Mapping[str, object], container_log: Path | None = None
-) -> None:
+) -> KeptLog:
     """Make standard error, and the container's log if it is another, the process's only log.
 
     Python's warnings are logged too.
+
+    Returns: the last of the log, to be kept when the process ends.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    kept = KeptLog()
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), kept]
     if container_log is not None and not _written_already(container_log):
         with suppress(OSError):  # the lines are in Ray's file all the same
             handlers.append(ContainerLog(container_log))
@@ -60,6 +87,7 @@ def configure_logging(
         handler.setFormatter(JsonLines(fields))
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.captureWarnings(True)
+    return kept
 
 
 def _written_already(path: Path) -> bool:

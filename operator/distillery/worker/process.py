@@ -9,14 +9,16 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 from typing import assert_never
 
+from distillery.artifacts import layout
 from distillery.artifacts.opening import open_store, source_opener
-from distillery.errors import StageStopped
+from distillery.errors import DistilleryError, StageStopped
 from distillery.kube.client import Kube
 from distillery.querying.ledger import read_ledger
 from distillery.settings import Settings
@@ -26,10 +28,14 @@ from distillery.stages.pinning import pin_once
 from distillery.stages.report import Report
 from distillery.stages.reporting import without_secrets
 from distillery.worker.courier import Connect, Courier, Rhythm
+from distillery.worker.logs import KeptLog
 from distillery.worker.mailbox import Mailbox
 from distillery.worker.secrets import PodSecrets
 
 log = logging.getLogger(__name__)
+
+
+KEEP_LOG_SECONDS = 10.0
 
 
 class Exit(IntEnum):
@@ -50,11 +56,17 @@ class Attempt:
     """One process of one attempt. Call `run` in the main thread: it handles SIGTERM, and so does Ray."""
 
     def __init__(
-        self, assignment: Assignment, settings: Settings, secrets: PodSecrets, connect: Connect = Kube.connect
+        self,
+        assignment: Assignment,
+        settings: Settings,
+        secrets: PodSecrets,
+        log_so_far: KeptLog,
+        connect: Connect = Kube.connect,
     ) -> None:
         self._assignment = assignment
         self._settings = settings
         self._secrets = secrets
+        self._log = log_so_far
         self._terminated = False
         rhythm = Rhythm.of(assignment.heartbeat_seconds)
         self._courier = Courier(Mailbox(assignment), connect, rhythm, time.time, leave_at_once)
@@ -75,10 +87,11 @@ class Attempt:
         log.info("process %d of this attempt begins", claim.incarnation)
         last = self._work(first)
         log.info("the stage has ended: %s", last.failure.message if last.failure else last.state)
-        if not self._courier.close():
+        delivered = self._courier.close()
+        if not delivered:
             log.error("the last report could not be delivered: giving up")
-            return Exit.UNREPORTED
-        return _exit_of(last)
+        self._keep_log()
+        return _exit_of(last) if delivered else Exit.UNREPORTED
 
     def _work(self, first: Report) -> Report:
         """Run the stage. Never raises."""
@@ -118,6 +131,21 @@ class Attempt:
             ledger=ledger,
             workers=assignment.workers,
         )
+
+    def _keep_log(self) -> None:
+        """Leave the log in the store. It matters less than the next attempt, so nothing waits long for it."""
+        run, attempt = self._assignment.run, self._assignment.attempt
+        key = layout.attempt_log(run.job_uid, run.stage, attempt)
+
+        def keep() -> None:
+            try:
+                open_store(self._assignment.storage, self._secrets).put(key, self._log.content())
+            except DistilleryError as error:
+                log.warning("this log is not kept in the store: %s", error)
+
+        keeper = threading.Thread(target=keep, daemon=True)
+        keeper.start()
+        keeper.join(KEEP_LOG_SECONDS)
 
     def _report(self, report: Report) -> None:
         self._courier.send(without_secrets(report, self._secrets.hide))

@@ -6,8 +6,10 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
+from distillery.artifacts import layout
 from distillery.cli.cluster.access import Access
 from distillery.cli.cluster.ending import end_of, status_in
+from distillery.cli.cluster.recorded import recorded_attempts
 from distillery.errors import DistilleryError
 from distillery.kube.client import Object
 from distillery.kube.resources import PODS
@@ -41,7 +43,8 @@ async def _newest(access: Access, job: Object, stage: str | None, attempt: int |
     selector = ",".join([HEAD, *(f"{key}={value}" for key, value in labels.items() if value is not None)])
     pods = await access.kube.list(PODS, access.namespace, labels=selector)
     if not pods:
-        raise DistilleryError(_no_pod(job, stage, attempt))
+        kept = await _kept(access, job, stage, attempt)
+        raise DistilleryError(f"{_no_pod(job, stage, attempt)}{kept}")
     return max(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
 
@@ -50,8 +53,25 @@ def _no_pod(job: Object, stage: str | None, attempt: int | None) -> str:
     wanted = " ".join(filter(None, [stage, f"attempt {attempt}" if attempt else None]))
     message = f"no pod of {name}{f' ({wanted})' if wanted else ''} is there"
     if end_of(status, job["metadata"]["generation"]) is not None:
-        return f"{message}: it has ended, and pods go with their attempt → distillery status {name}"
+        return f"{message}: it has ended, and pods go with their attempt"
     return f"{message}: {status.phase}, {status.progress.message or 'nothing has started yet'}"
+
+
+async def _kept(access: Access, job: Object, stage: str | None, attempt: int | None) -> str:
+    """Say where the newest ended attempt that fits has left its log."""
+    attempts, _ = await recorded_attempts(access, job)
+    ended = [
+        entry
+        for entry in attempts
+        if entry.ended_at is not None and stage in (None, entry.stage) and attempt in (None, entry.attempt)
+    ]
+    if not ended:
+        return ""
+    last = ended[-1]
+    key = layout.attempt_log(job["metadata"]["uid"], last.stage, last.attempt)
+    return (
+        f" → {last.stage} attempt {last.attempt} left its log, unless it was killed, at {last.storage}/{key}"
+    )
 
 
 async def _started(access: Access, pod: Object, *, follow: bool) -> Object:

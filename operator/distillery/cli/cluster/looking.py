@@ -8,14 +8,12 @@ import sys
 from distillery.cli.cluster.access import Access
 from distillery.cli.cluster.ending import status_in
 from distillery.cli.cluster.following import follow
+from distillery.cli.cluster.recorded import recorded_attempts
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.show import print_status
 from distillery.cli.tables import amount
 from distillery.kube.client import Object
-from distillery.kube.errors import Refused
-from distillery.kube.resources import CONFIG_MAPS
-from distillery.manifests.names import record_name
-from distillery.planning.record import AttemptRecord, JobRef, parse_record
+from distillery.planning.record import AttemptRecord
 from distillery.planning.status import timestamp
 
 
@@ -36,7 +34,7 @@ async def show_cost(access: Access, name: str, output: str) -> None:
     """Print a job's money, and the GPU hours of its attempts where the record may be read."""
     job = await access.job(name)
     cost = status_in(job).cost
-    attempts, missing = await _attempts(access, job)
+    attempts, missing = await recorded_attempts(access, job)
     if output == "json":
         entries = [
             {
@@ -68,18 +66,3 @@ def _attempt_line(entry: AttemptRecord) -> str:
     hours = f"{entry.gpu_seconds / 3600:.2f} GPU hours on {entry.gpus} GPUs" if entry.gpus else "no GPU"
     state = "" if entry.ended_at is not None else ", not ended"
     return f"  {entry.stage:<11} attempt {entry.attempt:<3} {hours}{state}"
-
-
-async def _attempts(access: Access, job: Object) -> tuple[list[AttemptRecord], str]:
-    """Return the attempts in the record, oldest first, and why they cannot be shown."""
-    metadata = job["metadata"]
-    ref = JobRef(metadata["name"], metadata["namespace"], metadata["uid"])
-    try:
-        record = await access.kube.find(CONFIG_MAPS, record_name(ref), access.namespace)
-    except Refused:
-        return [], f"you may not get ConfigMaps in namespace {access.namespace}"
-    try:
-        entries = parse_record((record or {}).get("data") or {})
-    except ValueError as error:
-        return [], str(error)
-    return sorted(entries.values(), key=lambda entry: entry.started_at), ""
