@@ -87,6 +87,15 @@ def test_the_pods_log_what_their_stage_does(job: Job, logs: LogCollector) -> Non
         assert (begun["namespace"], begun["job"], begun["stage"]) == (job.namespace, job.name, stage)
 
 
+def test_report_and_logs_lie_where_people_are_led(job: Job, site: Site) -> None:
+    store, evaluation = site.store(job.prefix), job.status().evaluation
+    assert evaluation is not None
+    assert evaluation.report is not None
+    assert store.get(evaluation.report.removeprefix(f"{store.uri}/")).startswith(b"<!doctype html>")
+    logs = [stat.key.rpartition("/")[2] for stat in store.list("jobs/") if "/logs/" in stat.key]
+    assert sorted(logs) == sorted(f"{stage}.1.jsonl" for stage in STAGES)
+
+
 def test_no_secret_is_in_any_object_log_event_or_artifact(job: Job, site: Site, logs: LogCollector) -> None:
     planted = [TEACHER_KEY, site.s3["secretKey"]]
     kinds = "dj,rayjobs,rayclusters,pods,configmaps,events,serviceaccounts,roles"

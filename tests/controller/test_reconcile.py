@@ -385,6 +385,20 @@ def test_a_spec_that_is_wrong_is_told_with_its_field_and_repaired_by_an_edit() -
     assert right.phase == "Succeeded"
 
 
+def test_a_file_beside_the_manifest_is_refused_before_anything_is_started() -> None:
+    async def run() -> Status:
+        world = World()
+        await world.apply(student={**world.manifest["spec"]["student"], "base": {"uri": "file://base"}})
+        return await world.run(ended)
+
+    status = asyncio.run(run())
+    assert condition(status, "Stalled") == ("True", "InvalidSpec")
+    assert status.progress.message == (
+        "spec.student.base.uri: is relative to the manifest's folder, which no pod can read "
+        "→ put the data where the cluster reads it: s3://…"
+    )
+
+
 def gold(**spec: Any) -> dict[str, Any]:
     return {
         "apiVersion": "distillery.dev/v1alpha1",

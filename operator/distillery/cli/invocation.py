@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distillery.api.overrides import apply_overrides
+from distillery.api.relative import FILE_SCHEME, is_relative
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.validation import load_job
 from distillery.api.yaml import load_document
@@ -17,7 +18,6 @@ from distillery.settings import Settings
 from distillery.stages.stage import STAGE_NAMES
 
 OUTPUTS = ("text", "json")
-FILE_SCHEME = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,6 @@ def _absolute(value: Any, base: Path) -> Any:
 
 
 def _resolve(uri: Any, base: Path) -> Any:
-    if not isinstance(uri, str) or not uri.startswith(FILE_SCHEME):
+    if not is_relative(uri):
         return uri
-    rest = uri.removeprefix(FILE_SCHEME)
-    return uri if rest.startswith("/") else f"{FILE_SCHEME}{base.as_posix()}/{rest.removeprefix('./')}"
+    return f"{FILE_SCHEME}{base.as_posix()}/{uri.removeprefix(FILE_SCHEME).removeprefix('./')}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distillery.api.profiles import validate_profile
+from distillery.api.relative import unreachable_files
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.distillation_profile import DEFAULT_PROFILE_ANNOTATION, DistillationProfile
@@ -125,9 +126,13 @@ def ref_of(document: dict[str, Any]) -> JobRef:
 
 def _validated(document: dict[str, Any]) -> DistillationJob:
     try:
-        return validate_job({key: value for key, value in document.items() if key != "status"})
+        job = validate_job({key: value for key, value in document.items() if key != "status"})
     except SpecError as error:
         raise Refused(Reason.INVALID_SPEC, told(error.problems), True) from None
+    unreachable = unreachable_files(document["spec"])
+    if unreachable:
+        raise Refused(Reason.INVALID_SPEC, told(unreachable), True)
+    return job
 
 
 def _annotations(document: dict[str, Any]) -> dict[str, str]:

@@ -12,7 +12,6 @@ from distillery.cli.cluster.recorded import recorded_attempts
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.show import print_status
 from distillery.cli.tables import amount
-from distillery.kube.client import Object
 from distillery.planning.record import AttemptRecord
 from distillery.planning.status import timestamp
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from distillery.api.relative import unreachable_files
 from distillery.api.v1alpha1.common import API_VERSION
 from distillery.api.v1alpha1.distillation_job import KIND
 from distillery.cli.cluster.access import Access
 from distillery.cli.cluster.following import follow
 from distillery.cli.exit_codes import ExitCode
-from distillery.cli.invocation import FILE_SCHEME, WrittenJob
+from distillery.cli.invocation import WrittenJob
 from distillery.errors import DistilleryError, Problem, SpecError
 from distillery.kube.client import Object
 from distillery.kube.errors import NotFound, Stale, Unavailable, Unusable
@@ -63,9 +62,9 @@ def body_of(written: WrittenJob, access: Access) -> Object:
         message = f"the manifest belongs to namespace {namespace}, not to {wanted}"
         raise SpecError(Problem("--namespace", message, f"use -n {namespace} or edit metadata.namespace"))
     spec = written.job.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    problems = [_unreachable(path, written.file) for path in _relative_files(spec, "spec")]
+    problems = unreachable_files(spec)
     if problems:
-        raise SpecError(*problems)
+        raise SpecError(*(replace(problem, place=str(written.file)) for problem in problems))
     kept = {key: metadata[key] for key in ("labels", "annotations") if metadata.get(key)}
     sent = {"name": written.job.metadata.name, "namespace": namespace, **kept}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": sent, "spec": spec}
@@ -110,23 +109,3 @@ def _announce(access: Access, change: str, job: Object, how: How) -> None:
     print(f"{FULL_NAME}/{metadata['name']} {change}{' (server dry run)' if how.dry_run else ''}", flush=True)
     if not how.dry_run and sys.stderr.isatty():
         print(f"follow it: distillery status {metadata['name']}{access.flags} --watch", file=sys.stderr)
-
-
-def _relative_files(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            relative = (
-                isinstance(item, str) and item.startswith(FILE_SCHEME) and item[len(FILE_SCHEME)] != "/"
-            )
-            if key == "uri" and relative:
-                yield f"{path}.{key}"
-            else:
-                yield from _relative_files(item, f"{path}.{key}")
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _relative_files(item, f"{path}[{index}]")
-
-
-def _unreachable(path: str, file: Path) -> Problem:
-    message = "is relative to the manifest's folder, which no pod can read"
-    return Problem(path, message, "put the data where the cluster reads it: s3://…", str(file))
