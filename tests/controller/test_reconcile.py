@@ -13,6 +13,7 @@ from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.api.v1alpha1.status import Status
 from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS, DISTILLATION_PROFILES, RAY_JOBS
 from distillery.manifests.metadata import ATTEMPT_LABEL, STAGE_LABEL
+from distillery.planning.bookkeeping import MANY_REPORTS
 from distillery.planning.failures import MAX_INFRASTRUCTURE_FAILURES
 from distillery.planning.status import timestamp
 from distillery.stages.assignment import Assignment
@@ -397,6 +398,27 @@ def test_a_file_beside_the_manifest_is_refused_before_anything_is_started() -> N
         "spec.student.base.uri: is relative to the manifest's folder, which no pod can read "
         "→ put the data where the cluster reads it: s3://…"
     )
+
+
+def test_the_reports_of_a_job_that_is_rerun_for_months_do_not_pile_up() -> None:
+    async def run() -> tuple[Status, Status, int]:
+        world = World()
+        before = await finished(world)
+        for _ in range(MANY_REPORTS):
+            await world.annotate(rerun_requested_at=f"{timestamp(world.now)}/evaluation")
+            await world.turn()
+            await world.run(ended)
+        world.start_operator()
+        after = await world.run(ended)
+        maps = await world.api.list(CONFIG_MAPS)
+        [reports] = [m["data"] for m in maps if m["metadata"]["name"].endswith("-reports")]
+        return before, after, len(reports)
+
+    before, after, left = asyncio.run(run())
+    assert left <= MANY_REPORTS
+    assert after.stages[4].attempt == 1 + MANY_REPORTS
+    assert after.stages[:4] == before.stages[:4]
+    assert (after.phase, after.cost) == ("Succeeded", before.cost)
 
 
 def gold(**spec: Any) -> dict[str, Any]:

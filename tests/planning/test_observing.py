@@ -7,13 +7,22 @@ from dataclasses import replace
 import pytest
 
 from builders import make_outcome, make_plan, make_report
-from distillery.planning.bookkeeping import Removal, expired, noted, removals
+from distillery.planning.bookkeeping import (
+    KEPT_REPORTS,
+    MANY_REPORTS,
+    Removal,
+    expired,
+    noted,
+    outdated_reports,
+    removals,
+)
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
 from distillery.planning.observed import Patience
 from distillery.planning.observing import Facts, is_live, observe, shown_failure
 from distillery.planning.record import AttemptRecord, parse_record
 from distillery.planning.reports import MAX_REPORT_BYTES, accept_reports, newer
+from distillery.stages.identity import stage_identity
 from distillery.stages.report import Failure, Progress, Report
 
 PLAN = make_plan()
@@ -264,3 +273,44 @@ def test_what_lies_in_another_store_is_not_there() -> None:
     there = observe(facts(entry=elsewhere, report=done), PLAN, Control(), Patience())
     assert (list(here.outcomes), here.sources) == (["id"], {"teacher-0": "pinned"})
     assert (there.outcomes, there.sources) == ({}, {})
+
+
+def many(count: int, **fields: object) -> Facts:
+    """Return the facts of `count` ended attempts of the teacher stage for an older recipe."""
+    entries = {
+        f"teacher.{n}": ENTRY.model_copy(
+            update={"attempt": n, "recipe": "older", "started_at": float(n), "ended_at": n + 0.5, **fields}
+        )
+        for n in range(1, count + 1)
+    }
+    reports = {key: make_report("teacher", e.recipe, e.attempt) for key, e in entries.items()}
+    return Facts(entries, reports, (), {}, 1e6)
+
+
+def dropped(facts: Facts) -> list[str]:
+    observed = observe(facts, PLAN, Control(), Patience(None, None, ()))
+    return outdated_reports(facts, PLAN, observed)
+
+
+def test_reports_that_serve_no_more_go_when_there_are_many() -> None:
+    assert dropped(many(MANY_REPORTS)) == []
+    full = many(MANY_REPORTS + 1)
+    assert dropped(full) == [f"teacher.{n}" for n in range(1, MANY_REPORTS + 2 - KEPT_REPORTS)]
+
+
+def test_reports_stay_that_are_of_the_plan_or_alive_or_hold_what_it_is_built_on() -> None:
+    full = many(MANY_REPORTS + 1)
+    entries, reports = dict(full.entries), dict(full.reports)
+    entries["teacher.1"] = entries["teacher.1"].model_copy(update={"recipe": PLAN.runs[1].recipe})
+    entries["teacher.2"] = entries["teacher.2"].model_copy(update={"ended_at": None})
+    run = PLAN.runs[0]
+    identity = stage_identity(run.recipe, run.consumes, {}, "pinned")
+    assert identity is not None
+    entries["dataset.1"] = ENTRY.model_copy(
+        update={"stage": "dataset", "recipe": run.recipe, "generation": 0, "started_at": 0.5, "ended_at": 0.6}
+    )
+    reports["dataset.1"] = make_report(
+        "dataset", run.recipe, 1, sources="pinned", result=make_outcome("dataset", identity)
+    )
+    left = dropped(replace(full, entries=entries, reports=reports))
+    assert left == [f"teacher.{n}" for n in range(3, MANY_REPORTS + 2 - KEPT_REPORTS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
@@ -78,6 +78,13 @@ class Applier:
             return record
         data = {**(record.get("data") or {}), **{key: entry.dump() for key, entry in entries.items()}}
         return await self._kube.replace(CONFIG_MAPS, {**record, "data": data})
+
+    async def drop_reports(self, ref: JobRef, keys: Sequence[str]) -> None:
+        """Take reports out of the ConfigMap; a worker that writes its own meanwhile is not disturbed."""
+        if keys:
+            log.info("dropping %d reports that serve no more", len(keys))
+            patch = {"data": dict.fromkeys(keys)}
+            await self._kube.merge(CONFIG_MAPS, reports_name(ref), patch, ref.namespace)
 
     async def submit(
         self,

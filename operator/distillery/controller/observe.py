@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,12 @@ class Observer:
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a job that is gone."""
         self._memory.pop(uid, None)
+
+    def drop(self, uid: str, keys: Sequence[str]) -> None:
+        """Forget reports that were taken out of the cluster."""
+        memory = self._memory.get(uid, Memory())
+        for key in keys:
+            memory.reports.pop(key, None)
 
     def facts(self, ref: JobRef, record: dict[str, Any], reports: dict[str, Any]) -> tuple[Facts, list[str]]:
         """Return the facts, and a complaint for each report that was ignored.

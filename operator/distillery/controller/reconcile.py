@@ -21,7 +21,7 @@ from distillery.controller.publish import Publisher
 from distillery.controller.telling import Telling
 from distillery.kube.client import Kube
 from distillery.kube.resources import DISTILLATION_JOBS
-from distillery.planning.bookkeeping import expired, noted, removals
+from distillery.planning.bookkeeping import expired, noted, outdated_reports, removals
 from distillery.planning.control import parse_time
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
@@ -91,6 +91,7 @@ class Reconciler:
         looks = await self._apply(subject, decision, facts, record, notes)
         self._telling.attempts_ended(notes.values(), facts.reports)
         looks += await self._clear_away(subject, decision, facts, after)
+        await self._drop_reports(subject, facts, observed)
         complaint = await self._publisher.release(subject, after) if isinstance(decision, Finish) else None
         complaints += [*subject.control.complaints, *([complaint] if complaint else [])]
         looks.append(await self._write(document, before, after, complaints))
@@ -139,6 +140,12 @@ class Reconciler:
             await self._applier.remove(subject.ref, gone)
             looks.append(None if look is None else look - facts.now)
         return looks
+
+    async def _drop_reports(self, subject: Subject, facts: Facts, observed: Observed) -> None:
+        """Keep the reports of an object that lives for long from filling their ConfigMap."""
+        keys = outdated_reports(facts, subject.plan, observed)
+        await self._applier.drop_reports(subject.ref, keys)
+        self._observer.drop(subject.ref.uid, keys)
 
     async def _write(
         self, document: dict[str, Any], before: Status, after: Status, complaints: Sequence[str]

@@ -6,11 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from distillery.planning.children import ClusterView, RayJobView
+from distillery.planning.frontier import frontier_of
+from distillery.planning.observed import Observed
 from distillery.planning.observing import Facts, gpu_seconds, is_live, shown_failure
+from distillery.planning.plan import Plan
 from distillery.planning.record import AttemptRecord
 
 WIND_DOWN_SECONDS = 60.0
 """KubeRay removes the cluster of an ended job by itself; after so long the operator helps."""
+MANY_REPORTS = 60
+"""Each has at most 8 KiB: half of what a ConfigMap holds."""
+KEPT_REPORTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,27 @@ def _due(entry: AttemptRecord, job: RayJobView, facts: Facts, window: float) -> 
     if report is not None and report.state != "running" and not job.ended:
         return facts.heard.get(entry.key, facts.now) + WIND_DOWN_SECONDS, "it did not end by itself"
     return None, ""
+
+
+def outdated_reports(facts: Facts, plan: Plan, observed: Observed) -> list[str]:
+    """Return the keys of reports that say nothing about the plan any more, once there are many of them.
+
+    A ConfigMap holds 1 MiB, and an object that is edited or rerun for months would fill it. The newest stay, since
+    they know what the object has spent.
+    """
+    if len(facts.reports) <= MANY_REPORTS:
+        return []
+    identities = {outcome.identity for outcome in frontier_of(plan, observed).done}
+    recipes = {run.recipe for run in plan.runs}
+
+    def serves(key: str) -> bool:
+        entry, report = facts.entries[key], facts.reports[key]
+        outcomes = [*([report.result] if report.result else []), *report.reusable]
+        judged = entry.recipe in recipes and entry.generation == plan.generation
+        return entry.ended_at is None or judged or any(o.identity in identities for o in outcomes)
+
+    by_age = sorted(facts.reports, key=lambda key: facts.entries[key].started_at)
+    return [key for key in by_age[:-KEPT_REPORTS] if not serves(key)]
 
 
 def expired(facts: Facts, finished_at: float, ttl: int | None) -> tuple[list[Removal], float | None]:
