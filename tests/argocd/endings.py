@@ -23,6 +23,7 @@ STARTED = 1_795_000_000.0
 NOW = STARTED + 600
 LATER = "2026-11-19T01:00:00Z"
 """After every attempt here has started."""
+NEXT_DAY = STARTED + 86400
 
 
 def committed(plan: Plan, stages: int, **summary: object) -> Observed:
@@ -66,7 +67,7 @@ def judged(plan: Plan, observed: Observed, annotations: Mapping[str, str] | None
     """Return what planning writes for these facts and requests."""
     if annotations:
         control = control_of(
-            {f"distillery.dev/{key}": value for key, value in annotations.items()}, False, {}
+            {f"distillery.dev/{key}": value for key, value in annotations.items()}, False, {}, NEXT_DAY
         )
         observed = replace(observed, control=control)
     return status_of(plan, observed, decide(plan, observed, NOW), None, NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -105,7 +106,7 @@ def test_each_action_sets_one_annotation_that_the_operator_understands_and_nothi
         annotations = after["metadata"]["annotations"]
         assert annotations["distillery.dev/app-id"] == "7"
         assert len(annotations) == 2
-        control = control_of(annotations, False, before["status"].get("handled", {}))
+        control = control_of(annotations, False, before["status"].get("handled", {}), time.time())
         assert control.complaints == ()
         assert control.handled != before["status"].get("handled", {})
 
@@ -116,7 +117,7 @@ def test_a_rerun_names_its_stage_and_the_time(stage: str) -> None:
     (value,) = annotations.values()
     assert re.fullmatch(rf"{TIME}/{stage}", value)
     assert parse_time(value.split("/")[0]) is not None
-    assert control_of(annotations, False, {}).reruns == {stage: value}
+    assert control_of(annotations, False, {}, time.time()).reruns == {stage: value}
 
 
 def test_an_approval_names_the_result_that_was_reviewed() -> None:

@@ -63,6 +63,7 @@ def test_a_rayjob_shows_both_of_its_statuses():
         uid="uid-tickets-teacher-2-ab12cd34",
         job_status="RUNNING",
         deployment_status="Running",
+        started_at=1763817002.0,
         **COMMON,
     )
     failed = project_rayjob(RAY_JOB_FAILED)

@@ -86,6 +86,44 @@ def test_the_deadline_counts_from_the_first_attempt_of_this_generation() -> None
     assert (end.ending, end.reason) == ("failed", "DeadlineExceeded")
 
 
+def test_the_deadline_of_an_edit_reaches_what_runs() -> None:
+    plan = replace(PLAN, deadline_seconds=60, generation=2)
+    assert isinstance(judged(LIVE, plan, now=159.0, generation=2, generation_since=100.0), Wait)
+    assert isinstance(judged(LIVE, plan, now=160.0, generation=2, generation_since=100.0), Cancel)
+
+
+def test_a_suspended_job_does_not_miss_its_deadline() -> None:
+    plan = replace(PLAN, deadline_seconds=60)
+    idle = replace(told_to_stop(LIVE, "Suspended"), live=False)
+    waiting = judged(idle, plan, now=1e6, control=Control(suspended=True))
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "Suspended"
+
+
+def test_the_reason_of_an_end_outlives_the_deadline() -> None:
+    plan = replace(PLAN, deadline_seconds=60)
+    failure = Failure(failure_class="user", reason="TeacherRefused", message="401")
+    report = make_report("dataset", "dataset-0", 1, state="failed", failure=failure)
+    end = judged(replace(LIVE, live=False, report=report, ended_at=20.0), plan, now=1e6)
+    assert isinstance(end, Finish)
+    assert end.reason == "TeacherRefused"
+
+
+def test_an_attempt_that_has_said_its_last_word_is_not_told_to_stop() -> None:
+    failure = Failure(failure_class="user", reason="TeacherRefused", message="401")
+    report = make_report("dataset", "dataset-0", 1, state="failed", failure=failure)
+    waiting = judged(replace(LIVE, report=report), control=Control(suspended=True))
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "CleaningUp"
+
+
+def test_a_job_that_stops_for_a_suspension_says_so_until_it_is_suspended() -> None:
+    for attempt in (LIVE, told_to_stop(LIVE, "Suspended")):
+        decision = judged(attempt, control=Control(suspended=True))
+        assert isinstance(decision, Cancel | Wait)
+        assert decision.reason == "Suspended"
+
+
 def test_a_resume_starts_the_deadline_anew() -> None:
     plan = replace(PLAN, deadline_seconds=60)
     assert isinstance(judged(LIVE, plan, now=100.0, control=Control(restarted_at=90.0)), Wait)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery.planning.control import Control, annotation, control_of, parse_time
+from distillery.planning.control import Control, annotation, control_of, parse_time, timestamp
 
 EARLY, LATE = "2026-11-03T12:30:00Z", "2026-11-03T14:00:00+01:00"
+NOW = 1_793_800_000.0
+"""A day later, the operator's clock."""
 
 
 def asked(**requests: str) -> dict[str, str]:
@@ -15,7 +17,7 @@ def asked(**requests: str) -> dict[str, str]:
 
 
 def test_without_requests_nothing_is_wanted() -> None:
-    assert control_of({}, False, {}) == Control()
+    assert control_of({}, False, {}, NOW) == Control()
 
 
 def test_a_time_without_an_offset_is_no_time() -> None:
@@ -26,33 +28,33 @@ def test_a_time_without_an_offset_is_no_time() -> None:
 def test_the_later_of_suspend_and_resume_wins() -> None:
     suspended = asked(suspend_requested_at=LATE, resume_requested_at=EARLY)
     resumed = asked(suspend_requested_at=EARLY, resume_requested_at=LATE)
-    assert control_of(suspended, False, {}).suspended
-    assert not control_of(resumed, False, {}).suspended
+    assert control_of(suspended, False, {}, NOW).suspended
+    assert not control_of(resumed, False, {}, NOW).suspended
 
 
 def test_spec_suspend_wins_over_every_annotation() -> None:
-    assert control_of(asked(resume_requested_at=LATE), True, {}).suspended
+    assert control_of(asked(resume_requested_at=LATE), True, {}, NOW).suspended
 
 
 def test_a_request_outlives_its_annotation() -> None:
-    first = control_of(asked(cancel_requested_at=EARLY), False, {})
-    assert control_of({}, False, first.handled) == first
+    first = control_of(asked(cancel_requested_at=EARLY), False, {}, NOW)
+    assert control_of({}, False, first.handled, NOW) == first
     assert first.cancelled
 
 
 def test_an_older_value_that_comes_back_changes_nothing() -> None:
-    first = control_of(asked(suspend_requested_at=EARLY, resume_requested_at=LATE), False, {})
-    assert control_of(asked(suspend_requested_at=EARLY), False, first.handled) == first
+    first = control_of(asked(suspend_requested_at=EARLY, resume_requested_at=LATE), False, {}, NOW)
+    assert control_of(asked(suspend_requested_at=EARLY), False, first.handled, NOW) == first
 
 
 def test_a_retry_undoes_a_cancellation_and_forgives_what_was_before() -> None:
-    control = control_of(asked(cancel_requested_at=EARLY, retry_requested_at=LATE), False, {})
-    assert (control.cancelled, control.forgiven_before) == (False, parse_time(LATE))
+    control = control_of(asked(cancel_requested_at=EARLY, retry_requested_at=LATE), False, {}, NOW)
+    assert (control.cancelled, control.forgiven_before) == (False, NOW)
 
 
 def test_reruns_of_several_stages_are_latched_side_by_side() -> None:
-    first = control_of(asked(rerun_requested_at=f"{EARLY}/teacher"), False, {})
-    second = control_of(asked(rerun_requested_at=f"{LATE}/student"), False, first.handled)
+    first = control_of(asked(rerun_requested_at=f"{EARLY}/teacher"), False, {}, NOW)
+    second = control_of(asked(rerun_requested_at=f"{LATE}/student"), False, first.handled, NOW)
     assert second.reruns == {"teacher": f"{EARLY}/teacher", "student": f"{LATE}/student"}
 
 
@@ -62,7 +64,7 @@ def test_what_is_not_understood_is_told_and_ignored() -> None:
         rerun_requested_at=f"{EARLY}/nothing",
         retry_requested_at="2026-13-01T00:00:00Z",
     )
-    control = control_of(wrong, False, {})
+    control = control_of(wrong, False, {}, NOW)
     assert (control.suspended, control.reruns, control.handled) == (False, {}, {})
     assert control.complaints == (
         "annotation distillery.dev/suspend-requested-at: 'soon' is not understood "
@@ -75,7 +77,7 @@ def test_what_is_not_understood_is_told_and_ignored() -> None:
 
 
 def test_an_approval_names_the_artifact_it_is_for() -> None:
-    assert control_of(asked(approve_review="abc"), False, {}).approved == "abc"
+    assert control_of(asked(approve_review="abc"), False, {}, NOW).approved == "abc"
 
 
 @given(
@@ -99,5 +101,30 @@ def test_an_approval_names_the_artifact_it_is_for() -> None:
 def test_any_annotation_can_be_read_and_reading_twice_is_reading_once(
     annotations: dict[str, str], suspend: bool
 ) -> None:
-    once = control_of(annotations, suspend, {})
-    assert control_of(annotations, suspend, once.handled) == once
+    once = control_of(annotations, suspend, {}, NOW)
+    assert control_of(annotations, suspend, once.handled, NOW) == once
+
+
+def test_a_request_from_the_future_waits_for_its_time() -> None:
+    soon, later = timestamp(NOW + 59), timestamp(NOW + 61)
+    assert control_of(asked(retry_requested_at=soon), False, {}, NOW).complaints == ()
+    control = control_of(asked(retry_requested_at=later), False, {}, NOW)
+    assert (control.handled, control.forgiven_before) == ({}, 0.0)
+    assert control.complaints == (
+        f"annotation distillery.dev/retry-requested-at: {later} is still to come → write the present time",
+    )
+    assert control_of(asked(retry_requested_at=later), False, {}, NOW + 61).complaints == ()
+
+
+def test_a_retry_forgives_what_failed_before_the_operator_met_it_whatever_the_askers_clock_says() -> None:
+    slow = asked(retry_requested_at=timestamp(NOW - 3600))
+    first = control_of(slow, False, {}, NOW)
+    assert (first.forgiven_before, first.restarted_at) == (NOW, NOW)
+    assert control_of(slow, False, first.handled, NOW + 500) == first
+
+
+def test_a_rerun_and_an_approval_start_the_deadline_anew() -> None:
+    rerun = control_of(asked(rerun_requested_at=f"{EARLY}/teacher"), False, {}, NOW)
+    approved = control_of(asked(approve_review="abc"), False, {}, NOW)
+    assert (rerun.restarted_at, approved.restarted_at) == (NOW, NOW)
+    assert (rerun.forgiven_before, approved.forgiven_before) == (0.0, 0.0)

@@ -18,6 +18,7 @@ from distillery.planning.bookkeeping import (
 )
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
+from distillery.planning.failures import failure_of
 from distillery.planning.observed import Patience
 from distillery.planning.observing import Facts, is_live, observe, shown_failure
 from distillery.planning.record import AttemptRecord, parse_record
@@ -148,8 +149,70 @@ def test_gpu_time_counts_from_the_cluster_to_its_end() -> None:
     begun = noted(facts(JOB, CLUSTER, entry=with_gpus))[KEY]
     assert begun.cluster_at == 12.0
     assert observe(facts(JOB, CLUSTER, entry=begun), PLAN, Control(), Patience()).gpu_seconds == 176.0
-    closed = noted(facts(ENDED, entry=begun, report=report(state="failed"), now=112.0))[KEY]
+    closed = noted(facts(ENDED, entry=begun, report=report(state="failed", at=100.0), now=112.0))[KEY]
     assert (closed.ended_at, closed.gpu_seconds) == (112.0, 200.0)
+
+
+WITH_GPUS = ENTRY.model_copy(update={"gpus": 2, "cluster_at": 12.0})
+
+
+def test_gpu_time_while_nobody_looked_ends_with_the_job() -> None:
+    over = replace(ENDED, started_at=11.5, ended_at=40.0)
+    closed = noted(facts(over, entry=WITH_GPUS, now=1e5))[KEY]
+    assert (closed.ended_at, closed.gpu_seconds) == (100.0, 2 * 88.0)
+    said = noted(facts(entry=WITH_GPUS, report=report(state="succeeded", at=30.0), now=1e5))[KEY]
+    assert (said.ended_at, said.gpu_seconds) == (90.0, 2 * 78.0)
+    unseen = noted(facts(over, entry=WITH_GPUS.model_copy(update={"cluster_at": None}), now=1e5))[KEY]
+    assert (unseen.ended_at, unseen.gpu_seconds) == (100.0, 2 * 88.5)
+
+
+def test_gpu_time_stands_still_in_a_queue() -> None:
+    queued = noted(facts(replace(JOB, suspended=True), entry=WITH_GPUS, now=52.0))[KEY]
+    assert (queued.cluster_at, queued.gpu_seconds, queued.ended_at) == (None, 80.0, None)
+    assert noted(facts(replace(JOB, suspended=True), entry=queued, now=9e4)) == {}
+    again = noted(facts(JOB, replace(CLUSTER, created_at=9e4), entry=queued, now=9e4 + 1))[KEY]
+    observed = observe(facts(JOB, CLUSTER, entry=again, now=9e4 + 10), PLAN, Control(), Patience())
+    assert observed.gpu_seconds == 80.0 + 2 * 10
+
+
+def test_a_worker_in_a_queue_is_not_silent_and_a_new_cluster_has_time_to_speak() -> None:
+    def heard(*children: Child) -> float | None:
+        (attempt,) = observe(facts(*children, report=report()), PLAN, Control(), Patience()).attempts
+        return attempt.heard_at
+
+    assert heard(JOB, CLUSTER, HEAD) == 50.0
+    assert heard(replace(JOB, suspended=True)) is None
+    assert heard(JOB, replace(CLUSTER, created_at=70.0)) == 70.0
+    assert heard(JOB, CLUSTER, replace(HEAD, created_at=80.0)) == 80.0
+
+
+LOST_WORKER = Failure(failure_class="infrastructure", reason="TrainWorkerLost", message="a worker is gone")
+TAKEN = Failure(failure_class="preemption", reason="Evicted", message="pod w was taken away: spot")
+FULL = Failure(failure_class="infrastructure", reason="OutOfMemory", message="raise its limit")
+WRONG = Failure(failure_class="user", reason="InvalidInput", message="no such file")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown", "counted"),
+    [
+        (LOST_WORKER, TAKEN, TAKEN),
+        (LOST_WORKER, FULL, FULL),
+        (LOST_WORKER, None, LOST_WORKER),
+        (WRONG, TAKEN, WRONG),
+    ],
+)
+def test_the_cluster_explains_what_the_worker_could_only_notice(
+    said: Failure, shown: Failure | None, counted: Failure
+) -> None:
+    entry = ENTRY.model_copy(update={"failure": shown, "ended_at": 60.0})
+    seen = facts(entry=entry, report=report(state="failed", failure=said))
+    (attempt,) = observe(seen, PLAN, Control(), Patience()).attempts
+    assert failure_of(attempt) == counted
+
+
+def test_silence_after_a_preemption_is_part_of_it() -> None:
+    entry = ENTRY.model_copy(update={"failure": TAKEN, "control": "stop", "control_reason": "HeartbeatLost"})
+    assert shown_failure(entry, facts(entry=entry)) == TAKEN
 
 
 def test_what_is_spent_is_the_ledger_and_what_a_running_attempt_has_added() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_PROFILES
 from distillery.manifests.configmap import PROFILE_KEY, snapshot_map
 from distillery.manifests.names import snapshot_name
 from distillery.manifests.rayjob import pod_problems
-from distillery.planning.control import RETRY, Control, control_of
+from distillery.planning.control import RETRY, Control, control_of, parse_time
 from distillery.planning.plan import Plan, build_plan
 from distillery.planning.profile import BuiltinProfile, Profile, effective_storage, resolve, violations
 from distillery.planning.record import JobRef
@@ -43,12 +43,13 @@ class Refused(DistilleryError):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A job that can be worked on. `snapshot` is the digest of the profile's snapshot."""
+    """A job that can be worked on. `snapshot` is the digest of the profile's snapshot, `since` when it was taken."""
 
     ref: JobRef
     job: DistillationJob
     profile: Profile
     snapshot: str
+    since: float | None
     control: Control
     plan: Plan
 
@@ -56,16 +57,17 @@ class Subject:
 class Intake:
     """Turns stored objects into subjects. Keeps nothing."""
 
-    def __init__(self, kube: Kube, builtin: BuiltinProfile) -> None:
+    def __init__(self, kube: Kube, builtin: BuiltinProfile, clock: Callable[[], float]) -> None:
         self._kube = kube
         self._builtin = builtin
+        self._clock = clock
 
     async def understand(self, document: dict[str, Any], status: Status) -> Subject:
         """Return what the object asks for. Raises: Refused, and what the API server answers."""
         ref = ref_of(document)
         job = _validated(document)
-        control = control_of(job.metadata.annotations, job.spec.suspend, status.handled)
-        profile = await self._profile(ref, job, control)
+        control = control_of(job.metadata.annotations, job.spec.suspend, status.handled, self._clock())
+        profile, since = await self._profile(ref, job, control)
         storage = effective_storage(job.spec, profile)
         if storage is None:
             repair = "write storage: {uri: s3://bucket/prefix, …}, or name a profile that has one"
@@ -73,10 +75,12 @@ class Intake:
             raise Refused(Reason.NO_STORAGE, message, True)
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": storage})})
         plan = build_plan(job, ref.uid, storage.uri, reruns=control.reruns)
-        return Subject(ref, job, profile, digest(profile.to_wire()), control, plan)
+        return Subject(ref, job, profile, digest(profile.to_wire()), since, control, plan)
 
-    async def _profile(self, ref: JobRef, job: DistillationJob, control: Control) -> Profile:
-        """Return the profile as this generation, or the last request to retry it, first met it.
+    async def _profile(
+        self, ref: JobRef, job: DistillationJob, control: Control
+    ) -> tuple[Profile, float | None]:
+        """Return the profile as this generation, or the last request to retry it, first met it, and when.
 
         What cannot be used is not kept: when the profile is repaired, the job is judged again.
         """
@@ -91,7 +95,8 @@ class Intake:
                 found = await self._kube.create(CONFIG_MAPS, snapshot_map(ref, name, profile))
             except Exists:
                 found = await self._kube.get(CONFIG_MAPS, name, ref.namespace)
-        return Profile.model_validate_json(found["data"][PROFILE_KEY])
+        since = parse_time(found["metadata"].get("creationTimestamp") or "")
+        return Profile.model_validate_json(found["data"][PROFILE_KEY]), since
 
     async def _named_profile(self, job: DistillationJob) -> DistillationProfile | None:
         """Return the profile that the job names, or the default one, or None."""

@@ -34,6 +34,8 @@ def project_rayjob(document: Document) -> RayJobView:
         deployment_status=_text(status, "jobDeploymentStatus"),
         reason=_text(status, "reason"),
         message=_text(status, "message"),
+        started_at=_seconds(status.get("startTime")),
+        ended_at=_seconds(status.get("endTime")),
         suspended=spec.get("suspend") is True,
         terminating=bool(_part(document, "metadata").get("deletionTimestamp")),
     )

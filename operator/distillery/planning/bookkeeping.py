@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from distillery.planning.children import ClusterView, RayJobView
+from distillery.planning.children import Child, ClusterView, RayJobView
 from distillery.planning.frontier import frontier_of
 from distillery.planning.observed import Observed
 from distillery.planning.observing import Facts, gpu_seconds, is_live, shown_failure
@@ -41,19 +41,39 @@ def noted(facts: Facts) -> dict[str, AttemptRecord]:
 
 
 def _updates(entry: AttemptRecord, facts: Facts) -> dict[str, object]:
-    updates: dict[str, object] = {}
     children, report = facts.of(entry.key), facts.reports.get(entry.key)
     clusters = [child.created_at for child in children if isinstance(child, ClusterView)]
+    gone = _gone_at(entry, facts)
+    updates: dict[str, object] = {}
     if entry.gpus and entry.cluster_at is None and clusters:
         updates["cluster_at"] = min(clusters)
+    if entry.cluster_at is not None and not clusters:  # in the queue again, or over
+        updates |= {"gpu_seconds": gpu_seconds(entry, gone), "cluster_at": None}
     failure = shown_failure(entry, facts)
     if failure is not None and failure != entry.failure and (report is None or report.result is None):
         updates["failure"] = failure
     begun = bool(children) or report is not None or entry.control == "stop"
     if begun and not clusters and not is_live(entry, facts):
-        known = entry.model_copy(update=updates)
-        updates |= {"ended_at": facts.now, "gpu_seconds": gpu_seconds(known, facts.now)}
+        updates["ended_at"] = gone
+        updates |= _unseen(entry, children, gone)
     return updates
+
+
+def _gone_at(entry: AttemptRecord, facts: Facts) -> float:
+    """Return when the last of an attempt was gone, at the latest: nobody may have looked for hours."""
+    report = facts.reports.get(entry.key)
+    over = next((c.ended_at for c in facts.of(entry.key) if isinstance(c, RayJobView) and c.ended_at), None)
+    if over is None and report is not None and report.state != "running":
+        over = report.at
+    return facts.now if over is None else max(entry.started_at, min(facts.now, over + WIND_DOWN_SECONDS))
+
+
+def _unseen(entry: AttemptRecord, children: Iterable[Child], gone: float) -> dict[str, object]:
+    """Count the GPUs of an attempt whose cluster came and went while nobody looked."""
+    begun = next((c.started_at for c in children if isinstance(c, RayJobView) and c.started_at), None)
+    if begun is None or entry.cluster_at is not None or entry.gpu_seconds:
+        return {}
+    return {"gpu_seconds": entry.gpus * max(0.0, gone - begun)}
 
 
 def removals(facts: Facts, window: float) -> tuple[list[Removal], float | None]:

@@ -25,6 +25,9 @@ class RayJobView:
     """Of KubeRay: Initializing Running Complete Failed ValidationFailed Suspended …, or nothing."""
     reason: str = ""
     message: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    """When KubeRay began to work on it, and when its job was over."""
     suspended: bool = False
     """`spec.suspend`, which belongs to a queue such as Kueue."""
     terminating: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import cast
 
 from distillery.api.v1alpha1.common import GROUP
@@ -17,6 +17,10 @@ from distillery.stages.stage import STAGE_NAMES, StageName
 SUSPEND, RESUME, CANCEL, RETRY = (f"{verb}-requested-at" for verb in ("suspend", "resume", "cancel", "retry"))
 RERUN = "rerun-requested-at"
 APPROVE = "approve-review"
+GO_ON = (RETRY, RERUN, APPROVE)
+"""Requests of which the operator also latches when, by its own clock, it first met them."""
+EARLY_SECONDS = 60.0
+"""Clocks may differ by so much; a request from further ahead waits for its time, lest it forgive what is to come."""
 
 
 def annotation(request: str) -> str:
@@ -29,7 +33,7 @@ class Control:
     """What people have asked for. Times are in seconds since the epoch.
 
     `reruns` holds the latched request per stage, `approved` the filter identity whose review was approved,
-    `restarted_at` the last resume or retry, from which deadlines count; `handled` is what the status must latch.
+    `restarted_at` the last request to go on, from which deadlines count; `handled` is what the status must latch.
     """
 
     suspended: bool = False
@@ -42,13 +46,16 @@ class Control:
     complaints: tuple[str, ...] = ()
 
 
-def control_of(annotations: Mapping[str, str], suspend: bool, handled: Mapping[str, str]) -> Control:
+def control_of(
+    annotations: Mapping[str, str], suspend: bool, handled: Mapping[str, str], now: float
+) -> Control:
     """Merge the annotations with what the status has latched.
 
     Args:
         annotations: of the object.
         suspend: `spec.suspend`, which wins over every annotation.
         handled: `status.handled`.
+        now: the operator's clock, in seconds since the epoch.
     """
     latched = dict(handled)
     complaints = []
@@ -59,22 +66,34 @@ def control_of(annotations: Mapping[str, str], suspend: bool, handled: Mapping[s
         key, when = _read(request, value)
         if when is None:
             complaints.append(_complaint(request, value))
+        elif when > now + EARLY_SECONDS:
+            complaints.append(
+                f"annotation {annotation(request)}: {value[:80]} is still to come → write the present time"
+            )
         elif when > _time(latched.get(key)):
             latched[key] = value
-    approval = annotations.get(annotation(APPROVE))
-    if approval:
-        latched[APPROVE] = approval[:256]
+            if request in GO_ON:
+                latched[seen_key(request)] = timestamp(now)
+    approval = annotations.get(annotation(APPROVE), "")[:256]
+    if approval and approval != latched.get(APPROVE):
+        latched |= {APPROVE: approval, seen_key(APPROVE): timestamp(now)}
     resumed, retried = _time(latched.get(RESUME)), _time(latched.get(RETRY))
+    seen = {request: _time(latched.get(seen_key(request))) for request in GO_ON}
     return Control(
         suspended=suspend or _time(latched.get(SUSPEND)) > resumed,
         cancelled=_time(latched.get(CANCEL)) > retried,
-        forgiven_before=retried,
-        restarted_at=max(resumed, retried),
+        forgiven_before=max(retried, seen[RETRY]),
+        restarted_at=max(resumed, retried, *seen.values()),
         reruns={name: latched[key] for name in STAGE_NAMES if (key := f"{RERUN}/{name}") in latched},
         approved=latched.get(APPROVE),
         handled=latched,
         complaints=tuple(complaints),
     )
+
+
+def seen_key(request: str) -> str:
+    """Return the key under which it is latched when a request was first met."""
+    return f"{request.removesuffix('-requested-at')}-seen-at"
 
 
 def parse_time(text: str) -> float | None:
@@ -84,6 +103,11 @@ def parse_time(text: str) -> float | None:
     except ValueError:
         return None
     return moment.timestamp() if moment.tzinfo is not None else None
+
+
+def timestamp(seconds: float) -> str:
+    """Return RFC 3339 in UTC with whole seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _read(request: str, value: str) -> tuple[str, float | None]:

@@ -28,14 +28,20 @@ def failure_of(attempt: Attempt) -> Failure | None:
     """Say why an ended attempt left no artifact; None for one that stopped because it was asked to."""
     if attempt.stop_requested and attempt.stop_reason not in WATCHDOGS:
         return None
-    report = attempt.report
+    report, shown = attempt.report, attempt.failure
     if report is not None and report.failure is not None:
-        return report.failure
+        vague = report.failure.failure_class == "infrastructure"
+        # The worker saw that somebody was gone; the cluster shows why.
+        return shown if vague and shown is not None and _explains(shown) else report.failure
     if report is not None and report.state == "stopped" and not attempt.stop_requested:
-        return attempt.failure
-    if attempt.failure is not None:
-        return attempt.failure
+        return shown
+    if shown is not None:
+        return shown
     return MISSING if report is not None and report.state == "succeeded" else LOST
+
+
+def _explains(failure: Failure) -> bool:
+    return failure.failure_class == "preemption" or failure.reason == Reason.OUT_OF_MEMORY
 
 
 def finish_for(failure: Failure, message: str) -> Finish:

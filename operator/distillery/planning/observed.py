@@ -67,6 +67,8 @@ class Observed:
     """Failures of attempts started before this time do not count: someone asked for another try."""
     generation: int | None = None
     """Generation of the spec that is judged: failures of attempts of an older one do not count."""
+    generation_since: float | None = None
+    """When this generation was first met, in seconds since the epoch; None in a local run."""
     ledger_micro: int = 0
     """What the object has spent on its teacher, in micro-units."""
     unknown_micro: int = 0

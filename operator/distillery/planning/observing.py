@@ -38,8 +38,18 @@ class Facts:
         return report is not None and report.result is not None
 
 
-def observe(facts: Facts, plan: Plan, control: Control, patience: Patience) -> Observed:
-    """Put the facts together. What lies under another storage than the plan's is not there for it."""
+def observe(
+    facts: Facts, plan: Plan, control: Control, patience: Patience, since: float | None = None
+) -> Observed:
+    """Put the facts together. What lies under another storage than the plan's is not there for it.
+
+    Args:
+        facts: what was read.
+        plan: of this generation.
+        control: what people have asked for.
+        patience: of the profile.
+        since: when this generation was first met.
+    """
     here = {
         key: report for key, report in facts.reports.items() if facts.entries[key].storage == plan.storage_uri
     }
@@ -53,6 +63,7 @@ def observe(facts: Facts, plan: Plan, control: Control, patience: Patience) -> O
         sources={report.recipe: report.sources for report in here.values() if report.sources is not None},
         forgiven_before=control.forgiven_before,
         generation=plan.generation,
+        generation_since=since,
         ledger_micro=_spent(facts.reports),
         unknown_micro=max((report.unknown_micro or 0 for report in facts.reports.values()), default=0),
         gpu_seconds=sum(gpu_seconds(entry, facts.now) for entry in facts.entries.values()),
@@ -70,6 +81,8 @@ def is_live(entry: AttemptRecord, facts: Facts) -> bool:
 
 def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
     """Return what the cluster shows of why an attempt failed, or what was noted when it could be seen."""
+    if entry.failure is not None and entry.failure.failure_class == "preemption":
+        return entry.failure  # what comes of it, such as silence, is no failure of its own
     if entry.control == "stop" and entry.control_reason in WATCHDOGS:
         return _infrastructure(entry.control_reason, entry.control_message)
     children = facts.of(entry.key)
@@ -95,10 +108,10 @@ def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
 
 
 def gpu_seconds(entry: AttemptRecord, now: float) -> float:
-    """Return the GPU seconds of an attempt so far."""
+    """Return the GPU seconds of an attempt so far: of clusters that are gone, and of the one that is there."""
     if entry.ended_at is not None or entry.cluster_at is None:
         return entry.gpu_seconds
-    return entry.gpus * max(0.0, now - entry.cluster_at)
+    return entry.gpu_seconds + entry.gpus * max(0.0, now - entry.cluster_at)
 
 
 def _attempt(entry: AttemptRecord, facts: Facts) -> Attempt:
@@ -125,7 +138,7 @@ def _attempt(entry: AttemptRecord, facts: Facts) -> Attempt:
         max_cost_micro=entry.max_cost_micro,
         trouble=_trouble(children),
         pending_since=_pending_since(children),
-        heard_at=facts.heard.get(entry.key),
+        heard_at=_heard_at(entry.key, children, facts),
     )
 
 
@@ -157,6 +170,19 @@ def _pending_since(children: Sequence[Child]) -> float | None:
         return None
     clusters = [child.created_at for child in children if isinstance(child, ClusterView)]
     return min(clusters or [job.created_at for job in jobs], default=None)
+
+
+def _heard_at(key: str, children: Sequence[Child], facts: Facts) -> float | None:
+    """Return since when a worker is silent: in a queue it cannot speak, and a new Ray cluster needs time to."""
+    heard = facts.heard.get(key)
+    if heard is None or any(isinstance(child, RayJobView) and child.suspended for child in children):
+        return None
+    begun = [child.created_at for child in children if isinstance(child, ClusterView) or _is_head(child)]
+    return max([heard, *begun])
+
+
+def _is_head(child: Child) -> bool:
+    return isinstance(child, PodView) and child.head
 
 
 def _spent(reports: Mapping[str, Report]) -> int:

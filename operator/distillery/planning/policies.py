@@ -45,8 +45,13 @@ def job_is_cancelled(situation: Situation) -> Decision | None:
     return situation.end(Finish("cancelled", Reason.CANCELLED, message))
 
 
+def deadline_has_passed_at_work(situation: Situation) -> Decision | None:
+    """`activeDeadlineSeconds` are over since this generation began, or the last request to go on: what runs stops."""
+    return deadline_has_passed(situation) if situation.live else None
+
+
 def deadline_has_passed(situation: Situation) -> Decision | None:
-    """`activeDeadlineSeconds` are over since the first attempt of this generation, or the last resume or retry."""
+    """Nothing starts after the deadline either; what has ended the job or waits for a person goes before."""
     deadline = situation.deadline
     if deadline is None or situation.now < deadline:
         return None
@@ -117,11 +122,11 @@ def attempt_is_live(situation: Situation) -> Decision | None:
     name = f"{attempt.stage} attempt {attempt.number}"
     if attempt.stop_requested:
         return Wait(Reason.STOPPING, f"waiting for {name} to stop")
-    if attempt.report is not None and attempt.report.state != "running":
-        return Wait(Reason.CLEANING_UP, f"waiting for the Ray cluster of {name} to be gone")
     if attempt.trouble and attempt.report is None:
         return Wait(Reason.WAITING_FOR_PODS, f"{name}: {attempt.trouble}", situation.deadline)
-    return Wait(Reason.STAGE_RUNNING, f"{name} is running", situation.deadline)
+    return situation.cleaning_up(attempt) or Wait(
+        Reason.STAGE_RUNNING, f"{name} is running", situation.deadline
+    )
 
 
 def review_is_pending(situation: Situation) -> Decision | None:
@@ -200,15 +205,16 @@ CHECKS: tuple[Check, ...] = (
     stale_attempt_is_live,  # never two attempts
     all_stages_are_committed,
     job_is_cancelled,
-    deadline_has_passed,
-    gpu_hours_are_used_up,
     job_is_suspended,
+    deadline_has_passed_at_work,
+    gpu_hours_are_used_up,
     budget_was_lowered,
     attempt_is_silent,
     attempt_is_live,
     failure_is_final,
     review_is_pending,
     stage_failed_too_often,
+    deadline_has_passed,
     attempt_backs_off,
     attempt_was_not_created,
     next_stage_is_ready,

@@ -52,23 +52,29 @@ class Situation:
         """When `activeDeadlineSeconds` are over; None without them or before the first attempt."""
         if self.plan.deadline_seconds is None:
             return None
-        generation = self.observed.generation
-        starts = [
-            attempt.started_at
-            for attempt in self.observed.attempts
-            if generation is None or attempt.generation in (None, generation)
-        ]
-        if not starts:
+        begun = self.observed.generation_since
+        if begun is None:
+            begun = min((attempt.started_at for attempt in self.observed.attempts), default=None)
+        if begun is None:
             return None
-        return max(min(starts), self.observed.control.restarted_at) + self.plan.deadline_seconds
+        return max(begun, self.observed.control.restarted_at) + self.plan.deadline_seconds
 
     def stop(self, attempt: Attempt, reason: str, message: str) -> Decision:
-        """Ask a live attempt to stop, once; then wait for it."""
+        """Ask a live attempt to stop, once; then wait for it. One that has said its last word ends by itself."""
+        name = f"{attempt.stage} attempt {attempt.number}"
         if attempt.stop_requested:
-            return Wait(
-                Reason.STOPPING, f"waiting for {attempt.stage} attempt {attempt.number} to stop: {message}"
-            )
-        return Cancel(attempt, reason, message)
+            waiting = Reason.SUSPENDED if reason == Reason.SUSPENDED else Reason.STOPPING
+            return Wait(waiting, f"waiting for {name} to stop: {message}")
+        return self.cleaning_up(attempt) or Cancel(attempt, reason, message)
+
+    def cleaning_up(self, attempt: Attempt) -> Wait | None:
+        """Wait for what is left of an attempt that has said its last word."""
+        if attempt.report is None or attempt.report.state == "running":
+            return None
+        return Wait(
+            Reason.CLEANING_UP,
+            f"waiting for the Ray cluster of {attempt.stage} attempt {attempt.number} to be gone",
+        )
 
     def end(self, finish: Finish) -> Decision:
         """Stop what is live, then finish."""

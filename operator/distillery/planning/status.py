@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, assert_never
 
@@ -26,6 +25,7 @@ from distillery.api.v1alpha1.status import (
     Status,
 )
 from distillery.artifacts import layout
+from distillery.planning.control import timestamp
 from distillery.planning.decision import Cancel, Decision, Ending, Finish, Submit, Wait
 from distillery.planning.frontier import Frontier, frontier_of
 from distillery.planning.observed import Attempt, Observed
@@ -109,11 +109,6 @@ def status_without_plan(
             "progress": previous.progress.model_copy(update={"message": message[:MAX_MESSAGE]}),
         }
     )
-
-
-def timestamp(seconds: float) -> str:
-    """Return RFC 3339 in UTC with whole seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def money(micro: int) -> Decimal:

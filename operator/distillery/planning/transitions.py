@@ -61,5 +61,7 @@ def _job(before: Status, after: Status) -> Transition | None:
     return Transition("Warning" if warning else "Normal", now.reason, now.message)
 
 
-WARNINGS = frozenset({Reason.BACKING_OFF, Reason.WAITING_FOR_PODS, Reason.PROFILE_MISSING})
+WARNINGS = frozenset(
+    {Reason.BACKING_OFF, Reason.WAITING_FOR_PODS, Reason.PROFILE_MISSING, Reason.NOT_SUBMITTED}
+)
 """Reasons that delay a job without ending it."""

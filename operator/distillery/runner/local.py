@@ -82,7 +82,7 @@ class LocalRun:
         self._ledger = (0, 0)
         self._live: Attempt | None = None
         # Whoever runs the command wants it to run: of the control requests only the approval counts here.
-        self._control = Control(approved=control_of(job.metadata.annotations, False, {}).approved)
+        self._control = Control(approved=control_of(job.metadata.annotations, False, {}, now()).approved)
         self._status = self._previous_status()
 
     def look(self) -> tuple[Observed, Decision]:

@@ -12,8 +12,8 @@ from distillery.cli.cluster.recorded import recorded_attempts
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.show import print_status
 from distillery.cli.tables import amount
+from distillery.planning.control import timestamp
 from distillery.planning.record import AttemptRecord
-from distillery.planning.status import timestamp
 
 
 async def show_job(access: Access, name: str, output: str, *, watch: bool) -> ExitCode:
