@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Any
 
@@ -11,11 +12,20 @@ import pytest
 from controller_world import NAMESPACE, World, ended
 from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.api.v1alpha1.status import Status
-from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS, DISTILLATION_PROFILES, RAY_JOBS
+from distillery.errors import DistilleryError
+from distillery.kube import errors as kube_errors
+from distillery.kube.errors import NotFound, Unavailable
+from distillery.kube.resources import (
+    CONFIG_MAPS,
+    DISTILLATION_JOBS,
+    DISTILLATION_PROFILES,
+    RAY_JOBS,
+    Resource,
+)
 from distillery.manifests.metadata import ATTEMPT_LABEL, STAGE_LABEL
 from distillery.planning.bookkeeping import MANY_REPORTS
+from distillery.planning.control import timestamp
 from distillery.planning.failures import MAX_INFRASTRUCTURE_FAILURES
-from distillery.planning.status import timestamp
 from distillery.stages.assignment import Assignment
 from distillery.stages.report import Failure, Report
 
@@ -542,23 +552,87 @@ def test_another_storage_means_other_artifacts() -> None:
     assert len(world.kuberay.commits) == 5
 
 
-def test_a_job_whose_spec_was_broken_still_stops_on_request() -> None:
-    async def run() -> Status:
+def test_a_job_whose_spec_was_broken_stops_and_goes_on_when_it_is_repaired() -> None:
+    async def run() -> tuple[Status, Status]:
         world = World()
         world.kuberay.hold = lambda a: a.run.stage == "teacher"
         await world.apply()
         await world.run(lambda s: any(x.name == "teacher" and x.progress for x in s.stages))
         await world.apply(dataset={"sources": []})
+        for _ in range(10):
+            await world.turn()
+        assert not [k for k in world.api.objects if k[0] in ("rayclusters", "pods")]
+        broken = await world.status()
+        world.kuberay.hold = lambda a: False
+        await world.apply(dataset=world.manifest["spec"]["dataset"])
+        return broken, await world.run(ended)
+
+    broken, repaired = asyncio.run(run())
+    assert condition(broken, "Stalled") == ("True", "InvalidSpec")
+    assert [(s.state, s.attempt) for s in repaired.stages] == [
+        ("Succeeded", attempt) for attempt in (1, 2, 1, 1, 1)
+    ]
+
+
+def test_what_runs_goes_on_while_its_profile_is_away_and_stops_on_request() -> None:
+    async def run() -> None:
+        world = World()
+        world.kuberay.hold = lambda a: a.run.stage == "teacher"
+        await world.api.create(DISTILLATION_PROFILES, gold())
+        await world.apply(profile="gold")
+        await world.run(lambda s: any(x.name == "teacher" and x.progress for x in s.stages))
+        await world.api.delete(DISTILLATION_PROFILES, "gold")
+        await world.apply(budget={"maxCost": "7.00"})  # a new generation has to look the profile up
         for _ in range(5):
             await world.turn()
+        assert condition(await world.status(), "Reconciling") == ("True", "ProfileMissing")
         assert [k for k in world.api.objects if k[0] == "rayclusters"]
         await world.annotate(cancel_requested_at=EARLY)
         for _ in range(10):
             await world.turn()
         assert not [k for k in world.api.objects if k[0] in ("rayclusters", "pods")]
-        return await world.status()
 
-    assert condition(asyncio.run(run()), "Stalled") == ("True", "InvalidSpec")
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NotFound("rayjobs", "", True), "rayjobs: this kind is not installed → install KubeRay"),
+        (
+            kube_errors.Refused("rayjobs", "exceeded quota: team"),
+            "rayjobs: exceeded quota: team",
+        ),
+        (Unavailable("rayjobs", "500 webhook timed out"), "rayjobs: 500 webhook timed out"),
+    ],
+)
+def test_an_attempt_that_cannot_be_created_is_told_with_the_reason(
+    error: DistilleryError, message: str
+) -> None:
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        await world.apply()
+        await world.run(lambda s: any(x.name == "teacher" and x.state == "Running" for x in s.stages))
+        create = world.api.create
+
+        async def refuse(resource: Resource, body: dict[str, Any]) -> dict[str, Any]:
+            if resource is RAY_JOBS:
+                raise error
+            return await create(resource, body)
+
+        world.api.create = refuse  # type: ignore[method-assign]
+        for _ in range(20):
+            with contextlib.suppress(DistilleryError):
+                await world.turn()
+        waiting = await world.status()
+        world.api.create = create  # type: ignore[method-assign]
+        return waiting, await world.run(ended)
+
+    waiting, done = asyncio.run(run())
+    assert condition(waiting, "Reconciling") == ("True", "NotSubmitted")
+    assert waiting.progress.message == f"filter cannot be started now: {message}"
+    assert [s.state for s in waiting.stages] == ["Succeeded", "Succeeded", "Pending", "Pending", "Pending"]
+    assert [(s.state, s.attempt) for s in done.stages] == [("Succeeded", 1)] * 5
 
 
 def test_a_damaged_record_is_told_and_a_deleted_one_is_no_loss() -> None:

@@ -1,4 +1,4 @@
-"""A job whose spec cannot be planned any more still obeys: what runs stops if somebody asks for it."""
+"""A job whose spec cannot be planned any more is still looked after: what runs is watched, and stops if it must."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
-from distillery.controller.intake import ref_of
+from distillery.controller.intake import Refused, ref_of
 from distillery.controller.observe import Observer
 from distillery.planning.bookkeeping import noted, removals
 from distillery.planning.control import control_of
@@ -16,33 +16,53 @@ from distillery.planning.observing import is_live
 
 CHECKPOINT_SECONDS = 120.0
 """For the last checkpoint; what the profile says is not at hand without a plan."""
+LOOK_AGAIN_SECONDS = 30.0
 
 
 class Halting:
-    """Stops live attempts without a plan."""
+    """Looks after live attempts without a plan."""
 
     def __init__(self, applier: Applier, observer: Observer) -> None:
         self._applier = applier
         self._observer = observer
 
-    async def halt(self, document: dict[str, Any], status: Status) -> float | None:
-        """Carry out a suspension or cancellation. Returns: seconds after which to look again, or None."""
-        ref, metadata = ref_of(document), document["metadata"]
-        suspend = document["spec"].get("suspend") is True
-        control = control_of(metadata.get("annotations") or {}, suspend, status.handled)
-        if not (control.suspended or control.cancelled):
-            return None
-        maps = await self._applier.existing_maps(ref)
+    async def halt(self, document: dict[str, Any], status: Status, refused: Refused) -> float | None:
+        """Stop what runs if somebody asks for it, or if the job is at an end until somebody edits it.
+
+        What is stopped goes on from its checkpoint once the spec is repaired.
+
+        Returns: seconds after which to look again, or None.
+        """
+        maps = await self._applier.existing_maps(ref_of(document))
         if maps is None:
             return None
-        facts, _ = self._observer.facts(ref, *maps)
+        try:
+            facts, _ = self._observer.facts(ref_of(document), *maps)
+        except Refused:
+            return None  # nothing is known without the record
         notes = noted(facts)
         facts = replace(facts, entries={**facts.entries, **notes})
-        reason = Reason.CANCELLED if control.cancelled else Reason.SUSPENDED
-        for entry in facts.entries.values():
-            if is_live(entry, facts) and not entry.control:
-                notes |= self._applier.stop(entry, reason.value, "stopped on request", facts.now)
+        live = [entry for entry in facts.entries.values() if is_live(entry, facts)]
+        reason = _reason(document, status, refused, facts.now)
+        for entry in live:
+            if reason is not None and not entry.control:
+                notes |= self._applier.stop(entry, reason.value, refused.message, facts.now)
         await self._applier.write_record(maps[0], notes)
         gone, look = removals(replace(facts, entries={**facts.entries, **notes}), CHECKPOINT_SECONDS)
-        await self._applier.remove(ref, gone)
-        return None if look is None else max(0.0, look - facts.now)
+        await self._applier.remove(ref_of(document), gone)
+        looks = [
+            *([max(0.0, look - facts.now)] if look is not None else []),
+            *([LOOK_AGAIN_SECONDS] if live else []),
+        ]
+        return min(looks, default=None)
+
+
+def _reason(document: dict[str, Any], status: Status, refused: Refused, now: float) -> Reason | None:
+    """Return why what runs has to stop, if it has to."""
+    suspend = document["spec"].get("suspend") is True
+    control = control_of(document["metadata"].get("annotations") or {}, suspend, status.handled, now)
+    if control.cancelled:
+        return Reason.CANCELLED
+    if control.suspended:
+        return Reason.SUSPENDED
+    return refused.reason if refused.stalled else None

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distillery.api.v1alpha1.conditions import ConditionType, find_condition
+from distillery.api.v1alpha1.conditions import ConditionType, Reason, find_condition
 from distillery.api.v1alpha1.status import ProfileStatus, Status
 from distillery.controller.apply import Applier
 from distillery.controller.cache import Cache
@@ -19,7 +19,9 @@ from distillery.controller.intake import Intake, Refused, Subject
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
 from distillery.controller.telling import Telling
+from distillery.errors import DistilleryError
 from distillery.kube.client import Kube
+from distillery.kube.errors import NotFound, Stale
 from distillery.kube.resources import DISTILLATION_JOBS
 from distillery.planning.bookkeeping import expired, noted, outdated_reports, removals
 from distillery.planning.control import parse_time
@@ -54,7 +56,7 @@ class Reconciler:
         self._kube = kube
         self._clock = clock
         self._telling = telling
-        self._intake = Intake(kube, builtin)
+        self._intake = Intake(kube, builtin, clock)
         self._observer = Observer(cache, clock)
         self._applier = Applier(kube)
         self._publisher = Publisher(kube)
@@ -85,10 +87,21 @@ class Reconciler:
         facts, complaints = self._observer.facts(subject.ref, record, reports)
         notes = noted(facts)
         facts = _with(facts, notes)
-        observed = observe(facts, subject.plan, subject.control, _patience(subject))
+        observed = observe(facts, subject.plan, subject.control, _patience(subject), subject.since)
         decision = decide(subject.plan, observed, facts.now)
         after = self._status_after(subject, observed, decision, before, facts.now)
-        looks = await self._apply(subject, decision, facts, record, notes)
+        try:
+            looks = await self._apply(subject, decision, facts, record, notes)
+        except Refused as refused:
+            return await self._refuse(document, before, refused, after)
+        except (DistilleryError, TimeoutError) as error:
+            if isinstance(decision, Submit) and not isinstance(error, Stale):
+                repair = " → install KubeRay" if isinstance(error, NotFound) and error.kind_missing else ""
+                message = f"{decision.run.stage} cannot be started now: {error}{repair}"
+                wait = Wait(Reason.NOT_SUBMITTED, message)
+                told = self._status_after(subject, observed, wait, before, facts.now)
+                await self._write(document, before, told, ())
+            raise
         self._telling.attempts_ended(notes.values(), facts.reports)
         looks += await self._clear_away(subject, decision, facts, after)
         await self._drop_reports(subject, facts, observed)
@@ -155,9 +168,12 @@ class Reconciler:
         await self._telling.tell(document, before, after, complaints)
         return later
 
-    async def _refuse(self, document: dict[str, Any], before: Status, refused: Refused) -> float | None:
+    async def _refuse(
+        self, document: dict[str, Any], before: Status, refused: Refused, reached: Status | None = None
+    ) -> float | None:
+        """Tell that the object cannot be planned or rendered. Args: `reached` is how far it has come, if known."""
         after = status_without_plan(
-            before,
+            reached or before,
             document["metadata"]["generation"],
             refused.reason,
             refused.message,
@@ -165,8 +181,8 @@ class Reconciler:
             now=self._clock(),
         )
         await self._write(document, before, after, ())
-        look = await self._halting.halt(document, before)
-        return look if refused.stalled else RETRY_REFUSED_SECONDS
+        look = await self._halting.halt(document, before, refused)
+        return look if refused.stalled else min(RETRY_REFUSED_SECONDS, look or RETRY_REFUSED_SECONDS)
 
     def _status_after(
         self, subject: Subject, observed: Observed, decision: Decision, before: Status, now: float

@@ -63,6 +63,8 @@ class Reason(StrEnum):
     """A stage is at work."""
     WAITING_FOR_PODS = "WaitingForPods"
     """The stage's pods do not run yet; the message says why."""
+    NOT_SUBMITTED = "NotSubmitted"
+    """The next attempt cannot be created now: a quota, a right or KubeRay is missing, or something is still there."""
     BACKING_OFF = "BackingOff"
     """The last attempt failed a moment ago; the next one follows."""
     STOPPING = "Stopping"
