@@ -124,7 +124,7 @@ class World:
 
     def __init__(self, manifest: str = MANIFEST) -> None:
         self.api = MemoryApi()
-        self.now = 1_000_000.0
+        self.now = 1_793_800_000.0
         self.kuberay = SimulatedKubeRay(self.api, lambda: self.now)
         self.told = Told()
         self.manifest = load_yaml(manifest, "job.yaml")
