@@ -15,6 +15,11 @@ from ruamel.yaml import YAML
 
 CHART = Path(__file__).parents[2] / "charts/distillery"
 Manifest = dict[str, Any]
+IMAGES: Manifest = {
+    "image": {"repository": "registry.example.com/distillery-operator"},
+    "workerImage": "registry.example.com/distillery-worker:0.1.0",
+}
+"""What everyone has to set."""
 
 
 @cache
@@ -31,9 +36,11 @@ needs_helm = pytest.mark.skipif(helm() is None, reason="helm is not installed; `
 def template(
     values: Manifest | None = None, *, kubernetes: str = "1.34.0"
 ) -> subprocess.CompletedProcess[str]:
-    """Run `helm template` with the values and return the completed process."""
+    """Run `helm template` with the values over IMAGES and return the completed process."""
+    given = values or {}
+    given = {**IMAGES, **given, "image": {**IMAGES["image"], **given.get("image", {})}}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        YAML().dump(values or {}, file)
+        YAML().dump(given, file)
         file.flush()
         return subprocess.run(
             [

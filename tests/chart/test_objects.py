@@ -119,15 +119,23 @@ def test_the_values_reach_the_operator_by_its_environment() -> None:
     }
 
 
-def test_the_worker_image_has_the_charts_version_unless_a_value_says_otherwise() -> None:
-    env = {item["name"]: item.get("value") for item in container()["env"]}
-    assert env["DISTILLERY_WORKER_IMAGE"] == "distillery-worker:0.1.0"
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image": {"repository": ""}}, "image.repository is not set: build the images as docs/install.md says"),
+        ({"workerImage": ""}, "workerImage is not set: build the images as docs/install.md says"),
+    ],
+)
+def test_an_image_that_nobody_has_named_is_asked_for(values: Manifest, message: str) -> None:
+    done = template(values)
+    assert done.returncode != 0
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
     ("image", "reference"),
     [
-        ({}, "distillery-operator:0.1.0"),
+        ({}, "registry.example.com/distillery-operator:0.1.0"),
         ({"repository": "r.example.com/o", "tag": "9"}, "r.example.com/o:9"),
         ({"repository": "o", "tag": "9", "digest": f"sha256:{'a' * 64}"}, f"o@sha256:{'a' * 64}"),
     ],

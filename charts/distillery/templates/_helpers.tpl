@@ -17,8 +17,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "distillery.image" -}}
 {{- with .Values.image -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- $repository := required "image.repository is not set: build the images as docs/install.md says, then add --set image.repository=REGISTRY/distillery-operator" .repository -}}
+{{- if .digest }}{{ $repository }}@{{ .digest }}{{ else }}{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end -}}
+{{- end }}
+
+{{- define "distillery.workerImage" -}}
+{{- required "workerImage is not set: build the images as docs/install.md says, then add --set workerImage=REGISTRY/distillery-worker:TAG" .Values.workerImage -}}
 {{- end }}
 
 {{/* Subject of every binding. */}}
