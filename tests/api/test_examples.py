@@ -5,15 +5,26 @@ from pathlib import Path
 
 import pytest
 
+from distillery.api.relative import unreachable_files
 from distillery.api.validation import load_job
+from distillery.api.yaml import load_yaml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MANIFESTS = sorted(EXAMPLES.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.relative_to(EXAMPLES).as_posix())
 def test_an_example_is_valid(path: Path) -> None:
     assert load_job(path.read_bytes(), file=path.name).metadata.name
+
+
+def test_the_example_for_a_cluster_says_where_pods_find_everything() -> None:
+    data = (EXAMPLES / "cluster" / "job.yaml").read_bytes()
+    job = load_job(data, file="job.yaml")
+    assert job.spec.storage is not None
+    assert job.spec.storage.credentials_secret is not None
+    assert job.metadata.namespace != "default"
+    assert unreachable_files(load_yaml(data, "job.yaml")["spec"]) == []
 
 
 def test_the_tickets_have_the_columns_and_labels_of_their_manifest() -> None:
