@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from distillery.planning.record import AttemptRecord
+from distillery.planning.status import check_presentable
 from distillery.stages.report import Report
 
 MAX_REPORT_BYTES = 8 * 1024
@@ -51,4 +52,9 @@ def _accept(text: str, entry: AttemptRecord) -> Report | str:
     result = report.result
     if result is not None and (result.stage != entry.stage or entry.identity not in (None, result.identity)):
         return f"its result is that of {result.stage} {result.identity[:12]}"
+    try:
+        check_presentable(report)
+    except (ValueError, TypeError) as error:
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        return f"it cannot be shown: {told}"[:200]
     return report

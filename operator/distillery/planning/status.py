@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any, assert_never
 
@@ -30,7 +31,7 @@ from distillery.planning.decision import Cancel, Decision, Ending, Finish, Submi
 from distillery.planning.frontier import Frontier, frontier_of
 from distillery.planning.observed import Attempt, Observed
 from distillery.planning.plan import Plan
-from distillery.stages.report import Outcome, Progress
+from distillery.stages.report import Outcome, Progress, Report
 from distillery.stages.stage import StageName, StageRun
 
 WEIGHTS: dict[StageName, float] = {
@@ -109,6 +110,25 @@ def status_without_plan(
             "progress": previous.progress.model_copy(update={"message": message[:MAX_MESSAGE]}),
         }
     )
+
+
+def check_presentable(report: Report) -> None:
+    """Make of a report what a status shows of it. Raises: ValueError or TypeError if it does not fit."""
+    progress, failure = report.progress, report.failure
+    _stage_progress(progress)
+    JobProgress(percent=0.0, message=progress.message, estimated_seconds_remaining=progress.remaining_seconds)
+    for micro in (report.spent_micro, report.unknown_micro, progress.spent_micro, progress.estimate_micro):
+        CostStatus(spent=money(micro or 0))
+    for outcome in (*([report.result] if report.result else []), *report.reusable):
+        address = layout.writer(outcome.stage, outcome.identity, outcome.writer)
+        StageStatus(name=outcome.stage, identity=outcome.identity, summary=_scalars(outcome.summary))
+        if outcome.stage == "evaluation":
+            _judged(outcome.summary, address)
+            version = outcome.summary.get("releaseVersion")
+            ReleaseStatus(name="", version="" if version is None else version)
+        json.dumps(outcome.summary, allow_nan=False)
+    if failure is not None:
+        _conditions(Finish("failed", failure.reason, failure.message), 1, report.at)
 
 
 def money(micro: int) -> Decimal:
@@ -280,14 +300,17 @@ def _cost(plan: Plan, observed: Observed, before: Status) -> CostStatus:
 def _evaluation(outcome: Outcome | None, plan: Plan) -> EvaluationStatus | None:
     if outcome is None:
         return None
-    summary = outcome.summary
+    return _judged(outcome.summary, plan.address(outcome, "report.html"))
+
+
+def _judged(summary: dict[str, Any], report: str) -> EvaluationStatus:
     return EvaluationStatus(
         verdict=summary.get("verdict"),
         basis=summary.get("basis"),
         retention=summary.get("retention"),
         interval=summary.get("interval"),
         gates=[GateStatus.model_validate(gate) for gate in summary.get("gates", [])][:64],
-        report=plan.address(outcome, "report.html"),
+        report=report,
     )
 
 
