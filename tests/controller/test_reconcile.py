@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
 from typing import Any
 
@@ -20,6 +21,7 @@ from distillery.kube.resources import (
     DISTILLATION_JOBS,
     DISTILLATION_PROFILES,
     RAY_JOBS,
+    ROLE_BINDINGS,
     Resource,
 )
 from distillery.manifests.metadata import ATTEMPT_LABEL, STAGE_LABEL
@@ -650,3 +652,51 @@ def test_a_damaged_record_is_told_and_a_deleted_one_is_no_loss() -> None:
     assert condition(damaged, "Reconciling") == ("True", "RecordDamaged")
     assert status.phase == "Succeeded"
     assert set(world.kuberay.commits.values()) == {1}
+
+
+def test_a_profile_that_somebody_forged_beforehand_is_not_believed() -> None:
+    async def run() -> tuple[dict[str, str], str]:
+        world = World()
+        await world.api.create(DISTILLATION_PROFILES, gold(image="our/worker:1"))
+        await world.apply(profile="gold")
+        await world.turn()
+        job = await world.api.get(DISTILLATION_JOBS, "ticket-routing", NAMESPACE)
+        (ours,) = [m for m in await world.api.list(CONFIG_MAPS) if "-profile-" in m["metadata"]["name"]]
+        name = ours["metadata"]["name"].removesuffix("1") + "2"
+        forged = json.loads(ours["data"]["profile.json"]) | {"image": "evil/miner:1"}
+        metadata = {"name": name, "namespace": NAMESPACE}
+        await world.api.create(
+            CONFIG_MAPS,
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": metadata,
+                "data": {"profile.json": json.dumps(forged)},
+            },
+        )
+        await world.apply(budget={**job["spec"].get("budget", {}), "maxCost": "7.00"})
+        status = await world.run(ended)
+        assert status.profile is not None
+        assert status.profile.snapshot == name
+        return await images(world), status.phase
+
+    found, phase = asyncio.run(run())
+    assert phase == "Succeeded"
+    assert set(found.values()) == {"our/worker:1"}
+
+
+def test_a_profile_with_another_service_account_gets_another_binding() -> None:
+    async def run() -> list[tuple[str, str]]:
+        world = World()
+        await world.api.create(DISTILLATION_PROFILES, gold())
+        await world.apply(profile="gold")
+        await world.run(lambda s: any(x.name == "teacher" and x.state == "Running" for x in s.stages))
+        await edit_profile(world, serviceAccountName="irsa")
+        await world.annotate(retry_requested_at=timestamp(world.now))
+        await world.run(ended)
+        bindings = await world.api.list(ROLE_BINDINGS)
+        return sorted((b["subjects"][0]["name"] == "irsa", b["roleRef"]["name"]) for b in bindings)
+
+    (own, role), (other, same_role) = asyncio.run(run())
+    assert (own, other) == (False, True)
+    assert role == same_role

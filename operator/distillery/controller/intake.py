@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from distillery.api.profiles import validate_profile
 from distillery.api.relative import unreachable_files
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.distillation_profile import DEFAULT_PROFILE_ANNOTATION, DistillationProfile
-from distillery.api.v1alpha1.status import Status
+from distillery.api.v1alpha1.status import ProfileStatus, Status
 from distillery.api.validation import validate_job
 from distillery.artifacts.manifest import digest
-from distillery.errors import DistilleryError, Problem, SpecError
+from distillery.errors import DistilleryError, Problem, SpecError, TransientError
 from distillery.kube.client import Kube
 from distillery.kube.errors import Exists
 from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_PROFILES
@@ -42,16 +44,35 @@ class Refused(DistilleryError):
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The profile as one generation found it. `since` is when, in seconds since the epoch."""
+
+    name: str
+    profile: Profile
+    since: float | None
+
+    @property
+    def status(self) -> ProfileStatus:
+        """What the status says of it."""
+        return ProfileStatus(
+            name=self.profile.name, digest=digest(self.profile.to_wire()), snapshot=self.name
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
-    """A job that can be worked on. `snapshot` is the digest of the profile's snapshot, `since` when it was taken."""
+    """A job that can be worked on."""
 
     ref: JobRef
     job: DistillationJob
-    profile: Profile
-    snapshot: str
-    since: float | None
+    snapshot: Snapshot
     control: Control
     plan: Plan
+
+    @property
+    def profile(self) -> Profile:
+        """The settings in effect."""
+        return self.snapshot.profile
 
 
 class Intake:
@@ -67,36 +88,43 @@ class Intake:
         ref = ref_of(document)
         job = _validated(document)
         control = control_of(job.metadata.annotations, job.spec.suspend, status.handled, self._clock())
-        profile, since = await self._profile(ref, job, control)
-        storage = effective_storage(job.spec, profile)
+        snapshot = await self._profile(ref, job, control, status.profile)
+        storage = effective_storage(job.spec, snapshot.profile)
         if storage is None:
             repair = "write storage: {uri: s3://bucket/prefix, …}, or name a profile that has one"
             message = f"spec.storage: is required → {repair}"
             raise Refused(Reason.NO_STORAGE, message, True)
         job = job.model_copy(update={"spec": job.spec.model_copy(update={"storage": storage})})
         plan = build_plan(job, ref.uid, storage.uri, reruns=control.reruns)
-        return Subject(ref, job, profile, digest(profile.to_wire()), since, control, plan)
+        return Subject(ref, job, snapshot, control, plan)
 
     async def _profile(
-        self, ref: JobRef, job: DistillationJob, control: Control
-    ) -> tuple[Profile, float | None]:
-        """Return the profile as this generation, or the last request to retry it, first met it, and when.
+        self, ref: JobRef, job: DistillationJob, control: Control, vouched: ProfileStatus | None
+    ) -> Snapshot:
+        """Return the profile as this generation, or the last request to retry it, first met it.
 
-        What cannot be used is not kept: when the profile is repaired, the job is judged again.
+        What cannot be used is not kept: when the profile is repaired, the job is judged again. Who may write
+        ConfigMaps in the namespace could write one of this name, so only one that the status vouches for is believed.
         """
         name = snapshot_name(ref, job.metadata.generation, control.handled.get(RETRY, ""))
         found = await self._kube.find(CONFIG_MAPS, name, ref.namespace)
-        if found is None:
-            profile = resolve(await self._named_profile(job), self._builtin)
-            broken = [*violations(job.spec, profile), *pod_problems(profile)]
-            if broken:
-                raise Refused(Reason.PROFILE_VIOLATED, told(broken), True)
-            try:
-                found = await self._kube.create(CONFIG_MAPS, snapshot_map(ref, name, profile))
-            except Exists:
-                found = await self._kube.get(CONFIG_MAPS, name, ref.namespace)
-        since = parse_time(found["metadata"].get("creationTimestamp") or "")
-        return Profile.model_validate_json(found["data"][PROFILE_KEY]), since
+        kept = _snapshot(found)
+        if kept is not None and kept.status == vouched:
+            return kept
+        profile = resolve(await self._named_profile(job), self._builtin)
+        broken = [*violations(job.spec, profile), *pod_problems(profile)]
+        if broken:
+            raise Refused(Reason.PROFILE_VIOLATED, told(broken), True)
+        if kept is not None and kept.profile == profile:
+            return kept
+        if found is not None:
+            await self._kube.delete(CONFIG_MAPS, name, ref.namespace, uid=found["metadata"]["uid"])
+        try:
+            made = _snapshot(await self._kube.create(CONFIG_MAPS, snapshot_map(ref, name, profile)))
+        except Exists:
+            raise TransientError(f"ConfigMap {name} was written by somebody else") from None
+        assert made is not None
+        return made
 
     async def _named_profile(self, job: DistillationJob) -> DistillationProfile | None:
         """Return the profile that the job names, or the default one, or None."""
@@ -138,6 +166,18 @@ def _validated(document: dict[str, Any]) -> DistillationJob:
     if unreachable:
         raise Refused(Reason.INVALID_SPEC, told(unreachable), True)
     return job
+
+
+def _snapshot(found: dict[str, Any] | None) -> Snapshot | None:
+    """Read a snapshot; None if there is none, or it is not ours."""
+    if found is None:
+        return None
+    try:
+        profile = Profile.model_validate_json((found.get("data") or {}).get(PROFILE_KEY, ""))
+    except ValidationError:
+        return None
+    metadata = found["metadata"]
+    return Snapshot(metadata["name"], profile, parse_time(metadata.get("creationTimestamp") or ""))
 
 
 def _annotations(document: dict[str, Any]) -> dict[str, str]:

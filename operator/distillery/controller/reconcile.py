@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from distillery.api.v1alpha1.conditions import ConditionType, Reason, find_condition
-from distillery.api.v1alpha1.status import ProfileStatus, Status
+from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
 from distillery.controller.cache import Cache
 from distillery.controller.halting import Halting
@@ -87,7 +87,7 @@ class Reconciler:
         facts, complaints = self._observer.facts(subject.ref, record, reports)
         notes = noted(facts)
         facts = _with(facts, notes)
-        observed = observe(facts, subject.plan, subject.control, _patience(subject), subject.since)
+        observed = observe(facts, subject.plan, subject.control, _patience(subject), subject.snapshot.since)
         decision = decide(subject.plan, observed, facts.now)
         after = self._status_after(subject, observed, decision, before, facts.now)
         try:
@@ -135,7 +135,7 @@ class Reconciler:
                 return [*until, LOOK_AGAIN_SECONDS]
             case Finish():
                 await self._applier.write_record(record, notes)
-                if any(entry.ended_at is None for entry in facts.entries.values()):
+                if any(entry.ended_at is None and facts.knows(key) for key, entry in facts.entries.items()):
                     return [LOOK_AGAIN_SECONDS]
                 self._observer.forget(subject.ref.uid)  # thousands of finished jobs lie about
                 return []
@@ -187,9 +187,8 @@ class Reconciler:
     def _status_after(
         self, subject: Subject, observed: Observed, decision: Decision, before: Status, now: float
     ) -> Status:
-        profile = ProfileStatus(name=subject.profile.name, digest=subject.snapshot)
         status = status_of(subject.plan, observed, decision, before, now)
-        return status.model_copy(update={"profile": profile})
+        return status.model_copy(update={"profile": subject.snapshot.status})
 
 
 def _status(document: dict[str, Any]) -> Status:

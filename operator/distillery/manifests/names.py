@@ -43,8 +43,14 @@ def snapshot_name(ref: JobRef, generation: int, retry: str = "") -> str:
 
 
 def account_name(ref: JobRef) -> str:
-    """Return the name of the job's ServiceAccount, Role and RoleBinding: at most 63 characters."""
+    """Return the name of the job's ServiceAccount and Role: at most 63 characters."""
     return _owned(ref)
+
+
+def binding_name(ref: JobRef, account: str) -> str:
+    """Return the name of the RoleBinding for a ServiceAccount: another account gets another binding."""
+    own = account_name(ref)
+    return own if account == own else f"{own}-{_digest(account)}"
 
 
 def attempt_name(ref: JobRef, stage: StageName, attempt: int, identity: str | None) -> str:

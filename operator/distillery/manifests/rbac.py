@@ -6,7 +6,7 @@ The operator can grant this without `escalate` or `bind`, since it holds these r
 from __future__ import annotations
 
 from distillery.manifests.metadata import Manifest, child_metadata
-from distillery.manifests.names import account_name, record_name, reports_name
+from distillery.manifests.names import account_name, binding_name, record_name, reports_name
 from distillery.planning.profile import Profile
 from distillery.planning.record import JobRef
 
@@ -43,7 +43,7 @@ def role_binding(ref: JobRef, account: str) -> Manifest:
     return {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
-        "metadata": child_metadata(ref, account_name(ref)),
+        "metadata": child_metadata(ref, binding_name(ref, account)),
         "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": account_name(ref)},
         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": ref.namespace}],
     }

@@ -32,6 +32,10 @@ class Facts:
         """Return the children of one attempt."""
         return tuple(child for child in self.children if child.key == key)
 
+    def knows(self, key: str) -> bool:
+        """Say whether anything of an attempt was ever seen; else it was recorded and never created."""
+        return key in self.reports or bool(self.of(key))
+
     def has_result(self, key: str) -> bool:
         """Say whether an attempt has committed its artifact: nothing that is left of it does any work."""
         report = self.reports.get(key)

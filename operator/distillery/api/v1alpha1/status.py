@@ -142,6 +142,8 @@ class ProfileStatus(StatusModel):
     """Name of the DistillationProfile; absent: built-in defaults."""
     digest: Word
     """Digest of the snapshot."""
+    snapshot: Word | None = None
+    """Name of the ConfigMap that holds the snapshot."""
 
 
 class Status(StatusModel):
