@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,9 +26,11 @@ from distillery.kube.resources import (
     Resource,
 )
 from distillery.manifests.metadata import ATTEMPT_LABEL, STAGE_LABEL
+from distillery.planning import plan as plan_module
 from distillery.planning.bookkeeping import MANY_REPORTS
 from distillery.planning.control import timestamp
 from distillery.planning.failures import MAX_INFRASTRUCTURE_FAILURES
+from distillery.stages import catalog
 from distillery.stages.assignment import Assignment
 from distillery.stages.report import Failure, Report
 
@@ -664,6 +667,7 @@ def test_a_profile_that_somebody_forged_beforehand_is_not_believed() -> None:
         (ours,) = [m for m in await world.api.list(CONFIG_MAPS) if "-profile-" in m["metadata"]["name"]]
         name = ours["metadata"]["name"].removesuffix("1") + "2"
         forged = json.loads(ours["data"]["profile.json"]) | {"image": "evil/miner:1"}
+        data = {**ours["data"], "profile.json": json.dumps(forged)}
         metadata = {"name": name, "namespace": NAMESPACE}
         await world.api.create(
             CONFIG_MAPS,
@@ -671,7 +675,7 @@ def test_a_profile_that_somebody_forged_beforehand_is_not_believed() -> None:
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
                 "metadata": metadata,
-                "data": {"profile.json": json.dumps(forged)},
+                "data": data,
             },
         )
         await world.apply(budget={**job["spec"].get("budget", {}), "maxCost": "7.00"})
@@ -700,3 +704,27 @@ def test_a_profile_with_another_service_account_gets_another_binding() -> None:
     (own, role), (other, same_role) = asyncio.run(run())
     assert (own, other) == (False, True)
     assert role == same_role
+
+
+def test_a_finished_job_stays_finished_when_a_release_makes_another_recipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def upgrade() -> None:
+        changed = [replace(s, revision=s.revision + 1) if s.name == "teacher" else s for s in catalog.STAGES]
+        monkeypatch.setattr(plan_module, "STAGES", tuple(changed))
+
+    async def run() -> tuple[Status, Status, Status]:
+        world = World()
+        before = await finished(world)
+        upgrade()
+        world.start_operator()
+        for _ in range(5):
+            await world.turn()
+        after = await world.status()
+        await world.annotate(rerun_requested_at=f"{timestamp(world.now)}/evaluation")
+        await world.turn()
+        return before, after, await world.run(ended)
+
+    before, after, rerun = asyncio.run(run())
+    assert after == before
+    assert [s.attempt for s in rerun.stages] == [1, 2, 2, 2, 2]

@@ -22,7 +22,7 @@ def golden_objects() -> dict[str, Any]:
     return {f"rayjob-{case.name}": case.render() for case in CASES} | {
         "configmap-record": configmap.record_map(REF),
         "configmap-reports": configmap.reports_map(REF),
-        "configmap-profile": configmap.snapshot_map(REF, snapshot_name(REF, 3), FULL),
+        "configmap-profile": configmap.snapshot_map(REF, snapshot_name(REF, 3), FULL, {"dataset": "0a1b"}),
         "configmap-assignment": configmap.assignment_map(REF, name_of("student"), assignment),
         "serviceaccount": rbac.service_account(REF),
         "role": rbac.role(REF),

@@ -36,7 +36,7 @@ def test_names_are_those_of_the_design() -> None:
     assert record_name(REF) == "ticket-routing-5c0f7a1e-record"
     assert reports_name(REF) == "ticket-routing-5c0f7a1e-reports"
     assert snapshot_name(REF, 3) == "ticket-routing-5c0f7a1e-profile-3"
-    retried = snapshot_name(REF, 3, "2026-11-03T12:30:00Z")
+    retried = snapshot_name(REF, 3, ["2026-11-03T12:30:00Z"])
     assert retried == "ticket-routing-5c0f7a1e-profile-3-9b8c29a2"
     assert account_name(REF) == "ticket-routing-5c0f7a1e"
     assert attempt_name(REF, "student", 2, "abc") == "ticket-routing-student-2-bd6f4fa6"

@@ -41,7 +41,7 @@ def test_every_child_goes_with_its_job_and_never_holds_it_up() -> None:
     children = [
         configmap.record_map(REF),
         configmap.reports_map(REF),
-        configmap.snapshot_map(REF, snapshot_name(REF, 1), PLAIN),
+        configmap.snapshot_map(REF, snapshot_name(REF, 1), PLAIN, {"dataset": "0a1b"}),
         configmap.assignment_map(REF, name_of("filter"), assignment),
         rbac.service_account(REF),
         rbac.role(REF),
@@ -72,7 +72,7 @@ def test_record_and_reports_start_empty_and_can_change() -> None:
 
 
 def test_a_snapshot_gives_the_profile_back_and_cannot_change() -> None:
-    child = configmap.snapshot_map(REF, snapshot_name(REF, 3), FULL)
+    child = configmap.snapshot_map(REF, snapshot_name(REF, 3), FULL, {"dataset": "0a1b"})
     assert child["immutable"] is True
     assert Profile.model_validate_json(child["data"]["profile.json"]) == FULL
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
-from distillery.controller.intake import Refused, Subject, told
+from distillery.controller.intake import Subject
 from distillery.controller.projection import project_cluster, project_pod, project_rayjob
+from distillery.controller.refusal import Refused, told
 from distillery.errors import SpecError, TransientError
 from distillery.kube.client import Kube
 from distillery.kube.errors import Exists, Unusable

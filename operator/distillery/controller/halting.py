@@ -8,8 +8,9 @@ from typing import Any
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
-from distillery.controller.intake import Refused, ref_of
+from distillery.controller.intake import ref_of
 from distillery.controller.observe import Observer
+from distillery.controller.refusal import Refused
 from distillery.planning.bookkeeping import noted, removals
 from distillery.planning.control import control_of
 from distillery.planning.observing import is_live

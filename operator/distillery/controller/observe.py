@@ -8,7 +8,7 @@ from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.cache import Cache
-from distillery.controller.intake import Refused
+from distillery.controller.refusal import Refused
 from distillery.planning.observing import Facts
 from distillery.planning.record import JobRef, parse_record
 from distillery.planning.reports import accept_reports, newer

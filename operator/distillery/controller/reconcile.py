@@ -15,9 +15,10 @@ from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
 from distillery.controller.cache import Cache
 from distillery.controller.halting import Halting
-from distillery.controller.intake import Intake, Refused, Subject
+from distillery.controller.intake import Intake, Subject
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
+from distillery.controller.refusal import Refused
 from distillery.controller.telling import Telling
 from distillery.errors import DistilleryError
 from distillery.kube.client import Kube
@@ -27,6 +28,7 @@ from distillery.planning.bookkeeping import expired, noted, outdated_reports, re
 from distillery.planning.control import parse_time
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
+from distillery.planning.frontier import frontier_of
 from distillery.planning.observed import Observed, Patience
 from distillery.planning.observing import Facts, observe
 from distillery.planning.profile import BuiltinProfile
@@ -87,6 +89,7 @@ class Reconciler:
         facts, complaints = self._observer.facts(subject.ref, record, reports)
         notes = noted(facts)
         facts = _with(facts, notes)
+        subject = _as_finished(subject, facts)
         observed = observe(facts, subject.plan, subject.control, _patience(subject), subject.snapshot.since)
         decision = decide(subject.plan, observed, facts.now)
         after = self._status_after(subject, observed, decision, before, facts.now)
@@ -203,6 +206,15 @@ def _status(document: dict[str, Any]) -> Status:
 def _with(facts: Facts, notes: dict[str, Any]) -> Facts:
     """Return the facts with the record as it will be after the notes are written."""
     return replace(facts, entries={**facts.entries, **notes})
+
+
+def _as_finished(subject: Subject, facts: Facts) -> Subject:
+    """Let a job that was finished under another release stay so, whatever this one makes of its spec."""
+    begun_as = subject.begun_as
+    if begun_as is None:
+        return subject
+    observed = observe(facts, begun_as, subject.control, _patience(subject))
+    return replace(subject, plan=begun_as) if frontier_of(begun_as, observed).run is None else subject
 
 
 def _patience(subject: Subject) -> Patience:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from distillery.artifacts.manifest import canonical_json, digest
 from distillery.manifests.metadata import DIGEST_ANNOTATION, Manifest, attempt_labels, child_metadata
 from distillery.manifests.names import record_name, reports_name
@@ -11,6 +13,7 @@ from distillery.stages.assignment import Assignment
 
 ASSIGNMENT_KEY = "assignment.json"
 PROFILE_KEY = "profile.json"
+RECIPES_KEY = "recipes.json"
 
 
 def record_map(ref: JobRef) -> Manifest:
@@ -23,11 +26,14 @@ def reports_map(ref: JobRef) -> Manifest:
     return _config_map(child_metadata(ref, reports_name(ref)), {})
 
 
-def snapshot_map(ref: JobRef, name: str, profile: Profile) -> Manifest:
-    """Return the profile as it was found for the snapshot of this name; later edits do not reach it."""
-    text = canonical_json(profile.to_wire()).decode()
-    metadata = child_metadata(ref, name)
-    return _config_map(metadata, {PROFILE_KEY: text}) | {"immutable": True}
+def snapshot_map(ref: JobRef, name: str, profile: Profile, recipes: Mapping[str, str]) -> Manifest:
+    """Return what a generation begins with, under this name; later edits of the profile do not reach it.
+
+    The recipes are those of its stages: a later release that makes another one does not undo what is finished.
+    """
+    data = {PROFILE_KEY: profile.to_wire(), RECIPES_KEY: dict(recipes)}
+    texts = {key: canonical_json(value).decode() for key, value in data.items()}
+    return _config_map(child_metadata(ref, name), texts) | {"immutable": True}
 
 
 def assignment_map(ref: JobRef, name: str, assignment: Assignment) -> Manifest:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 
 from distillery.planning.record import JobRef
 from distillery.stages.stage import StageName
@@ -30,16 +31,16 @@ def reports_name(ref: JobRef) -> str:
     return f"{_owned(ref)}-reports"
 
 
-def snapshot_name(ref: JobRef, generation: int, retry: str = "") -> str:
-    """Return the name of the ConfigMap that keeps the profile as one generation of the job found it.
+def snapshot_name(ref: JobRef, generation: int, requests: Sequence[str] = ()) -> str:
+    """Return the name of the ConfigMap that keeps what a generation of the job began with.
 
     Args:
         ref: the job.
         generation: of the job.
-        retry: the retry request in force, which looks at the profile anew.
+        requests: the retry and rerun requests in force: each begins anew.
     """
     name = f"{_owned(ref)}-profile-{generation}"
-    return f"{name}-{_digest(retry)}" if retry else name
+    return f"{name}-{_digest(*requests)}" if requests else name
 
 
 def account_name(ref: JobRef) -> str:

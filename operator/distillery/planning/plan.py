@@ -27,6 +27,11 @@ class Plan:
     review_required: bool = False
     deadline_seconds: int | None = None
 
+    @property
+    def recipes(self) -> dict[str, str]:
+        """The recipe of each stage."""
+        return {run.stage: run.recipe for run in self.runs}
+
     def run(self, stage: StageName) -> StageRun:
         """Return the run of a stage. Raises: KeyError if the plan ends before it."""
         return {run.stage: run for run in self.runs}[stage]
@@ -45,6 +50,7 @@ def build_plan(
     *,
     until: StageName | None = None,
     reruns: Mapping[StageName, str] | None = None,
+    recipes: Mapping[str, str] | None = None,
 ) -> Plan:
     """Build the plan of a job.
 
@@ -54,14 +60,16 @@ def build_plan(
         storage_uri: where artifacts lie, for links in the status.
         until: leave out the stages after this one.
         reruns: latched rerun requests by stage; each makes that stage's recipe a new one.
+        recipes: by stage, to be taken instead of those that this release makes.
     """
     spec_digest = digest(job.spec.model_dump(mode="json", by_alias=True, exclude_none=True))
     requested = reruns or {}
     params = {stage.name: stage.from_spec(job.spec) for stage in STAGES}
-    recipes = [
+    given = recipes or {}
+    chain = [
         StageRecipe(
             stage=stage.name,
-            recipe=recipe_of(stage, params[stage.name], requested.get(stage.name)),
+            recipe=given.get(stage.name) or recipe_of(stage, params[stage.name], requested.get(stage.name)),
             consumes=list(stage.consumes),
         )
         for stage in STAGES
@@ -73,12 +81,12 @@ def build_plan(
             recipe=entry.recipe,
             params=params[entry.stage].to_wire(),
             consumes=entry.consumes,
-            later=recipes[index + 1 : last],
+            later=chain[index + 1 : last],
             spec_digest=spec_digest,
             job_name=job.metadata.name,
             job_uid=uid,
         )
-        for index, entry in enumerate(recipes[:last])
+        for index, entry in enumerate(chain[:last])
     )
     return Plan(
         generation=job.metadata.generation,

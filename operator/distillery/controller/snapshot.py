@@ -1,0 +1,139 @@
+"""What a generation of a job began with: the profile in effect and its recipes, kept in a ConfigMap of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from distillery.api.profiles import validate_profile
+from distillery.api.v1alpha1.conditions import Reason
+from distillery.api.v1alpha1.distillation_job import DistillationJob
+from distillery.api.v1alpha1.distillation_profile import DEFAULT_PROFILE_ANNOTATION, DistillationProfile
+from distillery.api.v1alpha1.status import ProfileStatus
+from distillery.artifacts.manifest import digest
+from distillery.controller.refusal import Refused, told
+from distillery.errors import SpecError, TransientError
+from distillery.kube.client import Kube
+from distillery.kube.errors import Exists
+from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_PROFILES
+from distillery.manifests.configmap import PROFILE_KEY, RECIPES_KEY, snapshot_map
+from distillery.manifests.names import snapshot_name
+from distillery.manifests.rayjob import pod_problems
+from distillery.planning.control import RETRY, Control, parse_time
+from distillery.planning.profile import BuiltinProfile, Profile, resolve, violations
+from distillery.planning.record import JobRef
+
+RECIPES = TypeAdapter(dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one generation began with: profile and recipes. `since` is when, in seconds since the epoch."""
+
+    name: str
+    profile: Profile
+    recipes: Mapping[str, str]
+    since: float | None
+
+    @property
+    def status(self) -> ProfileStatus:
+        """What the status says of it."""
+        return ProfileStatus(
+            name=self.profile.name, digest=digest(self.profile.to_wire()), snapshot=self.name
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a snapshot is taken for."""
+
+    ref: JobRef
+    job: DistillationJob
+    control: Control
+    recipes: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name of the ConfigMap."""
+        retry = self.control.handled.get(RETRY)
+        requests = [*([retry] if retry else []), *self.control.reruns.values()]
+        return snapshot_name(self.ref, self.job.metadata.generation, requests)
+
+
+class Snapshots:
+    """Takes and reads snapshots. Keeps nothing."""
+
+    def __init__(self, kube: Kube, builtin: BuiltinProfile) -> None:
+        self._kube = kube
+        self._builtin = builtin
+
+    async def taken(self, begun: Begun, vouched: ProfileStatus | None) -> Snapshot:
+        """Return the profile as this generation, or the last request to do something anew, first met it.
+
+        What cannot be used is not kept: when the profile is repaired, the job is judged again. Who may write
+        ConfigMaps in the namespace could write one of this name, so only one that the status vouches for is believed.
+        """
+        ref, name = begun.ref, begun.name
+        found = await self._kube.find(CONFIG_MAPS, name, ref.namespace)
+        kept = _read(found)
+        if kept is not None and kept.status == vouched:
+            return kept
+        profile = resolve(await self._named_profile(begun.job), self._builtin)
+        broken = [*violations(begun.job.spec, profile), *pod_problems(profile)]
+        if broken:
+            raise Refused(Reason.PROFILE_VIOLATED, told(broken), True)
+        if kept is not None and kept.profile == profile:
+            return kept
+        if found is not None:
+            await self._kube.delete(CONFIG_MAPS, name, ref.namespace, uid=found["metadata"]["uid"])
+        try:
+            body = snapshot_map(ref, name, profile, begun.recipes)
+            made = _read(await self._kube.create(CONFIG_MAPS, body))
+        except Exists:
+            raise TransientError(f"ConfigMap {name} was written by somebody else") from None
+        assert made is not None
+        return made
+
+    async def _named_profile(self, job: DistillationJob) -> DistillationProfile | None:
+        """Return the profile that the job names, or the default one, or None."""
+        name = job.spec.profile
+        if name is None:
+            profiles = await self._kube.list(DISTILLATION_PROFILES)
+            marked = [p for p in profiles if _annotations(p).get(DEFAULT_PROFILE_ANNOTATION) == "true"]
+            # As with StorageClass: of several defaults the newest counts.
+            marked.sort(key=lambda p: (p["metadata"].get("creationTimestamp", ""), p["metadata"]["name"]))
+            found = marked[-1] if marked else None
+        else:
+            found = await self._kube.find(DISTILLATION_PROFILES, name)
+            if found is None:
+                message = (
+                    f"spec.profile: there is no DistillationProfile {name} (yet) → create it, or name another"
+                )
+                raise Refused(Reason.PROFILE_MISSING, message, False)
+        if found is None:
+            return None
+        try:
+            return validate_profile(found)
+        except SpecError as error:
+            message = f"DistillationProfile {found['metadata']['name']} is wrong: {told(error.problems)}"
+            raise Refused(Reason.PROFILE_MISSING, message, False) from None
+
+
+def _read(found: dict[str, Any] | None) -> Snapshot | None:
+    """Read a snapshot; None if there is none, or it is not ours."""
+    if found is None:
+        return None
+    data, metadata = found.get("data") or {}, found["metadata"]
+    try:
+        profile = Profile.model_validate_json(data.get(PROFILE_KEY, ""))
+        recipes = RECIPES.validate_json(data.get(RECIPES_KEY, ""))
+    except ValidationError:
+        return None
+    return Snapshot(metadata["name"], profile, recipes, parse_time(metadata.get("creationTimestamp") or ""))
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    return document["metadata"].get("annotations") or {}
