@@ -40,15 +40,16 @@ class StagePods(ApiModel):
     """The pods of a stage's Ray cluster, each a part of a PodTemplateSpec."""
 
     head: FreeForm | None = None
-    """The pod that drives the stage. Its container is called `ray-head`."""
+    """The pod that drives the stage. Its only container is called `ray-head`."""
     worker: FreeForm | None = None
-    """The pods that share the work. Their container is called `ray-worker`."""
+    """The pods that share the work. Their only container is called `ray-worker`."""
 
 
 class Pods(ApiModel):
-    """Pod templates by stage. A stage's are merged over `default`: mappings key by key; tolerations, volumes, env
-    and volumeMounts are added, containers are matched by name, other lists replace. Security context, command,
-    environment and mounts of our own always win.
+    """By stage; a stage's are merged over those of `default`: mappings key by key; tolerations, volumes, env
+    and volumeMounts are added, other lists replace. A template shapes where pods run and the resources, env and
+    volumeMounts of their one container; anything else, a second container too, is refused. Environment and mounts of
+    our own win.
     """
 
     default: StagePods = StagePods()
