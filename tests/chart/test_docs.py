@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+import distillery
 from argocd.argo import JOB
 from chart.rendering import CHART
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.distillation_profile import DistillationProfile
 from distillery.controller.telemetry import Metrics
+from distillery.manifests.rayjob import pod_problems
+from distillery.manifests.templates import CONTAINER_FIELDS, POD_FIELDS
+from distillery.planning.profile import BuiltinProfile, resolve
 
 DOCS = CHART.parents[1] / "docs"
+PACKAGE = Path(distillery.__file__).parent
 
 
 def blocks(page: str) -> list[Any]:
@@ -27,6 +35,40 @@ def test_each_profile_that_is_shown_is_valid(page: str) -> None:
     shown = [block for block in blocks(page) if block.get("kind") == "DistillationProfile"]
     assert len(shown) == 1
     assert DistillationProfile.model_validate(shown[0]).spec.image is not None
+
+
+def test_each_part_of_a_profile_that_is_shown_is_valid() -> None:
+    parts = [block for block in blocks("profiles.md") if "kind" not in block]
+    assert len(parts) == 2
+    for part in parts:
+        profile = resolve(
+            DistillationProfile.model_validate({"metadata": {"name": "shown"}, "spec": part}),
+            BuiltinProfile(image="registry.example.com/distillery-worker:0.1.0"),
+        )
+        assert pod_problems(profile) == []
+
+
+def test_what_a_pod_template_may_set_is_listed() -> None:
+    listed = (
+        (DOCS / "profiles.md").read_text().partition("A template may set")[2].partition("Anything else")[0]
+    )
+    named = set(re.findall(r"`([A-Za-z]+)`", listed))
+    assert named == {*POD_FIELDS, *CONTAINER_FIELDS, "metadata"} - {"containers", "name"}
+
+
+def test_every_reason_is_explained() -> None:
+    page = (DOCS / "operator.md").read_text()
+    assert [reason.value for reason in Reason if f"`{reason.value}`" not in page] == []
+    pages = page + "".join(path.read_text() for path in sorted((DOCS / "stages").glob("*.md")))
+    calls = [
+        node
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "StageFailed"
+    ]
+    named = {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}
+    assert len(named) > 20
+    assert {name for name in named if f"`{name}`" not in pages} == set()
 
 
 def test_the_values_that_install_names_exist() -> None:

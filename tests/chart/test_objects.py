@@ -122,7 +122,10 @@ def test_the_values_reach_the_operator_by_its_environment() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"image": {"repository": ""}}, "image.repository is not set: build the images as docs/install.md says"),
+        (
+            {"image": {"repository": ""}},
+            "image.repository is not set: build the images as docs/install.md says",
+        ),
         ({"workerImage": ""}, "workerImage is not set: build the images as docs/install.md says"),
     ],
 )
