@@ -26,6 +26,7 @@ from distillery.kube.resources import (
     Resource,
 )
 from distillery.manifests.metadata import ATTEMPT_LABEL, STAGE_LABEL
+from distillery.manifests.release import PUBLISHER
 from distillery.planning import plan as plan_module
 from distillery.planning.bookkeeping import MANY_REPORTS
 from distillery.planning.control import timestamp
@@ -728,3 +729,27 @@ def test_a_finished_job_stays_finished_when_a_release_makes_another_recipe(
     before, after, rerun = asyncio.run(run())
     assert after == before
     assert [s.attempt for s in rerun.stages] == [1, 2, 2, 2, 2]
+
+
+def test_a_release_that_another_job_publishes_is_told_in_the_status() -> None:
+    async def run() -> Status:
+        world = World()
+        await world.apply()
+        theirs = {"name": "other", "namespace": NAMESPACE, "uid": "other-uid"}
+        other = await world.api.create(DISTILLATION_JOBS, {**world.manifest, "metadata": theirs})
+        uid = other["metadata"]["uid"]
+        metadata = {"name": "distillery-release-router", "namespace": NAMESPACE}
+        data = {PUBLISHER: f"other/{uid}", "version": "000000000000"}
+        await world.api.create(
+            CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        )
+        return await world.run(ended)
+
+    status = asyncio.run(run())
+    ready = find_condition(status.conditions, ConditionType.READY)
+    assert ready is not None
+    assert (ready.status, ready.message) == (
+        "True",
+        "every gate has passed; but ReleaseConflict: release router is published by other "
+        "→ choose another release.name",
+    )

@@ -92,24 +92,27 @@ class Reconciler:
         subject = _as_finished(subject, facts)
         observed = observe(facts, subject.plan, subject.control, _patience(subject), subject.snapshot.since)
         decision = decide(subject.plan, observed, facts.now)
-        after = self._status_after(subject, observed, decision, before, facts.now)
+
+        def status(decided: Decision) -> Status:
+            told = status_of(subject.plan, observed, decided, before, facts.now)
+            return told.model_copy(update={"profile": subject.snapshot.status})
+
+        after = status(decision)
         try:
             looks = await self._apply(subject, decision, facts, record, notes)
         except Refused as refused:
             return await self._refuse(document, before, refused, after)
         except (DistilleryError, TimeoutError) as error:
             if isinstance(decision, Submit) and not isinstance(error, Stale):
-                repair = " → install KubeRay" if isinstance(error, NotFound) and error.kind_missing else ""
-                message = f"{decision.run.stage} cannot be started now: {error}{repair}"
-                wait = Wait(Reason.NOT_SUBMITTED, message)
-                told = self._status_after(subject, observed, wait, before, facts.now)
-                await self._write(document, before, told, ())
+                await self._write(document, before, status(_not_submitted(decision, error)), complaints)
             raise
         self._telling.attempts_ended(notes.values(), facts.reports)
         looks += await self._clear_away(subject, decision, facts, after)
         await self._drop_reports(subject, facts, observed)
-        complaint = await self._publisher.release(subject, after) if isinstance(decision, Finish) else None
-        complaints += [*subject.control.complaints, *([complaint] if complaint else [])]
+        if isinstance(decision, Finish) and (conflict := await self._publisher.release(subject, after)):
+            complaints.append(conflict)
+            after = status(replace(decision, message=f"{decision.message}; but {conflict}"))
+        complaints += subject.control.complaints
         looks.append(await self._write(document, before, after, complaints))
         return _soonest(looks)
 
@@ -187,12 +190,6 @@ class Reconciler:
         look = await self._halting.halt(document, before, refused)
         return look if refused.stalled else min(RETRY_REFUSED_SECONDS, look or RETRY_REFUSED_SECONDS)
 
-    def _status_after(
-        self, subject: Subject, observed: Observed, decision: Decision, before: Status, now: float
-    ) -> Status:
-        status = status_of(subject.plan, observed, decision, before, now)
-        return status.model_copy(update={"profile": subject.snapshot.status})
-
 
 def _status(document: dict[str, Any]) -> Status:
     """Return the status as stored; one that cannot be read is written anew from the facts."""
@@ -206,6 +203,11 @@ def _status(document: dict[str, Any]) -> Status:
 def _with(facts: Facts, notes: dict[str, Any]) -> Facts:
     """Return the facts with the record as it will be after the notes are written."""
     return replace(facts, entries={**facts.entries, **notes})
+
+
+def _not_submitted(decision: Submit, error: Exception) -> Wait:
+    repair = " → install KubeRay" if isinstance(error, NotFound) and error.kind_missing else ""
+    return Wait(Reason.NOT_SUBMITTED, f"{decision.run.stage} cannot be started now: {error}{repair}")
 
 
 def _as_finished(subject: Subject, facts: Facts) -> Subject:
