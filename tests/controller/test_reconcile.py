@@ -753,3 +753,27 @@ def test_a_release_that_another_job_publishes_is_told_in_the_status() -> None:
         "every gate has passed; but ReleaseConflict: release router is published by other "
         "→ choose another release.name",
     )
+
+
+def test_a_rerun_of_a_damaged_artifact_forgives_the_stage_that_could_not_read_it() -> None:
+    async def run() -> tuple[Status, Status]:
+        world = World()
+        left = [1]
+
+        def fail(assignment: Assignment) -> Report | None:
+            if assignment.run.stage != "filter" or not left[0]:
+                return None
+            left[0] -= 1
+            failure = Failure(failure_class="user", reason="ArtifactCorrupt", message="rerun teacher")
+            return Report(stage="filter", recipe="", attempt=0, state="failed", failure=failure)
+
+        world.kuberay.fail = fail
+        await world.apply()
+        damaged = await world.run(ended)
+        await world.annotate(rerun_requested_at=f"{timestamp(world.now)}/teacher")
+        await world.turn()
+        return damaged, await world.run(ended)
+
+    damaged, repaired = asyncio.run(run())
+    assert damaged.phase == "Failed"
+    assert (repaired.phase, [s.attempt for s in repaired.stages]) == ("Succeeded", [1, 2, 2, 1, 1])

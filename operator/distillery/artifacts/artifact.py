@@ -181,5 +181,7 @@ def _matches(path: Path, entry: ManifestFile) -> bool:
 def _corrupt(store: ObjectStore, stage: str, identity: str, key: str, what: str) -> StageFailed:
     prefix = layout.artifact(stage, identity)
     return StageFailed(
-        CORRUPT, f"{store.uri}/{key} {what}: delete {prefix} in the store and run again to rebuild it"
+        CORRUPT,
+        f"{store.uri}/{key} {what}: delete {prefix} in the store and run again to rebuild it; "
+        f"on a cluster ask for a rerun of {stage}",
     )

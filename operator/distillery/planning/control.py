@@ -82,7 +82,7 @@ def control_of(
     return Control(
         suspended=suspend or _time(latched.get(SUSPEND)) > resumed,
         cancelled=_time(latched.get(CANCEL)) > retried,
-        forgiven_before=max(retried, seen[RETRY]),
+        forgiven_before=max(retried, seen[RETRY], seen[RERUN]),
         restarted_at=max(resumed, retried, *seen.values()),
         reruns={name: latched[key] for name in STAGE_NAMES if (key := f"{RERUN}/{name}") in latched},
         approved=latched.get(APPROVE),

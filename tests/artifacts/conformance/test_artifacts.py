@@ -128,7 +128,8 @@ def test_damage_is_found_and_the_repair_is_named(
     assert caught.value.reason == "ArtifactCorrupt"
     assert caught.value.failure_class == "user"
     assert caught.value.message == (
-        f"{store.uri}/{key} {want}: delete artifacts/{STAGE}/{IDENTITY}/ in the store and run again to rebuild it"
+        f"{store.uri}/{key} {want}: delete artifacts/{STAGE}/{IDENTITY}/ in the store and run again to rebuild it; "
+        f"on a cluster ask for a rerun of {STAGE}"
     )
     assert artifact.read("other") == b"fine"
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["other"]
