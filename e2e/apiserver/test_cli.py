@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ def test_requests_survive_another_submit(shell: Shell, job_file: Path) -> None:
     annotations = shell.stored()["metadata"]["annotations"]
     shell.submit(job_file)
     assert shell.stored()["metadata"]["annotations"] == annotations
-    assert control_of(annotations, False, {}).cancelled
+    assert control_of(annotations, False, {}, time.time()).cancelled
 
 
 def test_a_field_of_another_manager_is_not_taken_over_unasked(shell: Shell, job_file: Path) -> None:
@@ -146,7 +147,7 @@ def test_waiting_for_a_request_ends_when_it_is_latched(shell: Shell, job_file: P
     with shell.running("suspend", "tiny", "--wait") as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("tiny: distillery.dev/suspend-requested-at: ")
-        handled = dict(control_of(shell.stored()["metadata"]["annotations"], False, {}).handled)
+        handled = dict(control_of(shell.stored()["metadata"]["annotations"], False, {}, time.time()).handled)
         shell.write_status({"phase": "Suspended", "handled": handled})
         assert process.communicate() == ("tiny: Suspended\n", "")
         assert process.returncode == 0

@@ -23,6 +23,7 @@ from distillery.controller.telling import Telling
 from distillery.errors import DistilleryError
 from distillery.kube.client import Kube
 from distillery.kube.errors import NotFound, Stale
+from distillery.kube.errors import Refused as Forbidden
 from distillery.kube.resources import DISTILLATION_JOBS
 from distillery.planning.bookkeeping import expired, noted, outdated_reports, removals
 from distillery.planning.control import parse_time
@@ -42,6 +43,8 @@ PAUSES = (0.0, 30.0, 120.0, 300.0)
 LOOK_AGAIN_SECONDS = 30.0
 """A job at work is looked at this often even if nothing is heard of it."""
 RETRY_REFUSED_SECONDS = 60.0
+PASSING_FAULTS = 3
+"""So many faults of a submission in a row are more than a hiccup of the API server."""
 
 
 class Reconciler:
@@ -63,6 +66,7 @@ class Reconciler:
         self._applier = Applier(kube)
         self._publisher = Publisher(kube)
         self._halting = Halting(self._applier, self._observer)
+        self._faults: dict[str, int] = {}
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """Look at a job once. Returns: seconds after which it wants to be looked at again, or None."""
@@ -81,6 +85,7 @@ class Reconciler:
         self._observer.forget(uid)
         self._publisher.forget(uid)
         self._telling.forget(uid)
+        self._faults.pop(uid, None)
 
     async def _bring_forward(
         self, document: dict[str, Any], before: Status, subject: Subject
@@ -103,9 +108,10 @@ class Reconciler:
         except Refused as refused:
             return await self._refuse(document, before, refused, after)
         except (DistilleryError, TimeoutError) as error:
-            if isinstance(decision, Submit) and not isinstance(error, Stale):
+            if isinstance(decision, Submit) and self._is_worth_telling(subject.ref.uid, error):
                 await self._write(document, before, status(_not_submitted(decision, error)), complaints)
             raise
+        self._faults.pop(subject.ref.uid, None)
         self._telling.attempts_ended(notes.values(), facts.reports)
         looks += await self._clear_away(subject, decision, facts, after)
         await self._drop_reports(subject, facts, observed)
@@ -115,6 +121,12 @@ class Reconciler:
         complaints += subject.control.complaints
         looks.append(await self._write(document, before, after, complaints))
         return _soonest(looks)
+
+    def _is_worth_telling(self, uid: str, error: Exception) -> bool:
+        """Say whether people should hear of it: at once what only they can mend, else what does not pass by itself."""
+        self._faults[uid] = self._faults.get(uid, 0) + (not isinstance(error, Stale))
+        lasting = isinstance(error, Forbidden) or (isinstance(error, NotFound) and error.kind_missing)
+        return lasting or self._faults[uid] >= PASSING_FAULTS
 
     async def _apply(
         self,
