@@ -20,7 +20,10 @@ class Call:
     """One HTTP call under way."""
 
     name: str
+    bound: int
+    """The most it can cost by its own text, in picos."""
     reserved: int
+    """That, and what bills are known to exceed it."""
     sent: bool = False
     settled: bool = False
 
@@ -36,10 +39,10 @@ class Books:
         self.commit: GroupCommit | None = None
         self._calls = 0
 
-    def open(self, reserved: int) -> Call:
+    def open(self, bound: int, reserved: int) -> Call:
         """Name a call whose cost is reserved already."""
         self._calls += 1
-        return Call(f"{self.writer}-{self._calls}", reserved)
+        return Call(f"{self.writer}-{self._calls}", bound, reserved)
 
     async def intend(self, call: Call) -> None:
         """Enter a call, and return when the entry is durable.
@@ -67,7 +70,7 @@ class Books:
     def _settle(self, call: Call, entry: Settled) -> bool:
         call.settled = True
         self.tally.add(entry)
-        overrun = self.limits.settle(call.reserved, entry.spent + entry.unknown)
+        overrun = self.limits.settle(call.reserved, entry.spent + entry.unknown, call.bound)
         self._append(entry, lazy=True)
         return overrun
 

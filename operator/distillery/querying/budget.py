@@ -20,7 +20,7 @@ class Budget:
     set_aside: int = 0
     """Kept for a later stage."""
     overrun: int = 0
-    """The most by which a bill has exceeded its reservation; later reservations are raised by as much."""
+    """The most by which a bill has exceeded its call's own bound; later reservations are raised by as much."""
 
     def reserve(self, amount: int) -> int | None:
         """Reserve for one call and return what was reserved, or None if it does not fit."""
@@ -30,11 +30,13 @@ class Budget:
         self.reserved += amount
         return amount
 
-    def settle(self, reserved: int, paid: int) -> bool:
-        """Replace a reservation by what was paid; returns whether the bill exceeded the reservation."""
+    def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
+        """Replace a reservation by what was paid; returns whether the bill exceeded the reservation.
+
+        `bound` is what was asked to be reserved, where the reservation was raised above it. Many calls that were
+        under way together overrun by the same amount, so their excesses do not add up.
+        """
         self.reserved -= reserved
         self.spent += paid
-        if paid <= reserved:
-            return False
-        self.overrun += paid - reserved
-        return True
+        self.overrun = max(self.overrun, paid - (reserved if bound is None else bound))
+        return paid > reserved

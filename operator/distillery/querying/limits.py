@@ -63,8 +63,11 @@ class Limits(Protocol):
         """Note a rate refusal; nothing is sent for `wait` seconds."""
         ...
 
-    def settle(self, reserved: int, paid: int) -> bool:
-        """Replace a reservation by what was paid; returns whether the bill exceeded the reservation."""
+    def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
+        """Replace a reservation by what was paid; returns whether the bill exceeded the reservation.
+
+        `bound` is what was asked to be reserved, where more was.
+        """
         ...
 
     async def keep(self, demand: Callable[[], Demand], changed: Callable[[], None]) -> None:
@@ -119,9 +122,9 @@ class OwnLimits:
         """Note a rate refusal."""
         self.pacer.refused(now, wait)
 
-    def settle(self, reserved: int, paid: int) -> bool:
+    def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
         """Replace a reservation by what was paid."""
-        return self.budget.settle(reserved, paid)
+        return self.budget.settle(reserved, paid, bound)
 
     async def keep(self, demand: Callable[[], Demand], changed: Callable[[], None]) -> None:
         """Nothing has to be kept."""

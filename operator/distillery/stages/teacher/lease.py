@@ -101,15 +101,13 @@ class Lease:
         self._refusals.append(wait)
         self._wake.set()
 
-    def settle(self, reserved: int, paid: int) -> bool:
+    def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
         """Replace a reservation by what was paid."""
         self._paid += paid
         if self.budget.limit is not None:
             self._money += reserved - paid
-        if paid <= reserved:
-            return False
-        self._overrun += paid - reserved
-        return True
+        self._overrun = max(self._overrun, paid - (reserved if bound is None else bound))
+        return paid > reserved
 
     async def keep(self, demand: Callable[[], Demand], changed: Callable[[], None]) -> None:
         """Ask for more about ten times a second, and at once when something runs short.
