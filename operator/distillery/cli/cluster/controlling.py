@@ -7,17 +7,16 @@ import sys
 from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from distillery.api.v1alpha1.status import Status
 from distillery.cli.cluster.access import Access
 from distillery.cli.cluster.ending import status_in
+from distillery.cli.cluster.standing import Standing, Verb, check_request, idle_note, standing_of
 from distillery.errors import DistilleryError
 from distillery.kube.client import Object
 from distillery.kube.resources import DISTILLATION_JOBS
 from distillery.planning.control import APPROVE, CANCEL, RERUN, RESUME, RETRY, SUSPEND, annotation, parse_time
 
-Verb = Literal["suspend", "resume", "cancel", "retry"]
 REQUESTS: dict[Verb, str] = {"suspend": SUSPEND, "resume": RESUME, "cancel": CANCEL, "retry": RETRY}
 QUIET_SECONDS = 10.0
 QUIET = (
@@ -27,18 +26,22 @@ QUIET = (
 
 
 async def ask(access: Access, name: str, verb: Verb, *, wait: bool) -> None:
-    """Ask for suspend, resume, cancel or retry."""
+    """Ask for suspend, resume, cancel or retry. Raises: SpecError if that would only strike later."""
     job = await access.job(name)
+    standing = standing_of(job)
+    check_request(verb, standing, access.flags)
     if verb == "resume" and (job.get("spec") or {}).get("suspend"):
         message = f"spec.suspend of {name} is true, and wins over every request"
         raise DistilleryError(f"{message} → set it to false in the manifest and submit it")
-    await _annotate(access, job, REQUESTS[verb], REQUESTS[verb], _moment(job), wait=wait)
+    if note := idle_note(verb, standing):
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    await _annotate(access, job, REQUESTS[verb], REQUESTS[verb], _moment(standing), wait=wait)
 
 
 async def rerun_stage(access: Access, name: str, stage: str, *, wait: bool) -> None:
     """Ask for another run of one stage, even though nothing has changed."""
     job = await access.job(name)
-    await _annotate(access, job, RERUN, f"{RERUN}/{stage}", f"{_moment(job)}/{stage}", wait=wait)
+    await _annotate(access, job, RERUN, f"{RERUN}/{stage}", f"{_moment(standing_of(job))}/{stage}", wait=wait)
 
 
 async def approve_review(access: Access, name: str, *, wait: bool) -> None:
@@ -81,10 +84,9 @@ async def _handled(access: Access, name: str, uid: str, key: str, value: str) ->
     raise AssertionError("a watch never ends by itself")
 
 
-def _moment(job: Object) -> str:
-    """Return the present time, or one just after every earlier request: clocks differ, and only newer ones count."""
-    annotations = job["metadata"].get("annotations") or {}
-    before = [*annotations.values(), *status_in(job).handled.values()]
+def _moment(standing: Standing) -> str:
+    """Return the present time, or one just after every earlier request that counts: clocks differ."""
+    before = standing.control.handled.values()
     moment = max(datetime.now(UTC), _latest(before) + timedelta(milliseconds=1))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -13,7 +13,7 @@ from distillery.stages.stage import STAGE_NAMES
 
 if TYPE_CHECKING:
     from distillery.cli.cluster.access import Access
-    from distillery.cli.cluster.controlling import Verb
+    from distillery.cli.cluster.standing import Verb
 
 WaitOption = Annotated[bool, typer.Option("--wait", help="Until the operator has acted on it.")]
 OutputOption = Annotated[str, typer.Option("--output", "-o", help="text or json.", metavar="FORMAT")]
