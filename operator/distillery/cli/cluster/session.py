@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from distillery.cli.cluster.access import Access
 
 T = TypeVar("T")
-INSTALL = "install it: pip install 'distillery[operator]'"
+INSTALL = "install it from a checkout: pip install '.[cluster]'"
 
 
 class NotReached(DistilleryError):
