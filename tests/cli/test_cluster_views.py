@@ -50,6 +50,33 @@ def test_the_status_of_a_job_looks_like_that_of_a_local_run(cluster: Any, distil
     assert (local.code, local.out, local.err) == (0, done.out, done.err)
 
 
+RELEASE = {"name": "ticket-router", "version": "0123456789ab", "uri": "s3://models/d/models/ticket-router/01"}
+REPORT = "s3://models/distillery/artifacts/evaluation/0123456789abcdef/data/a-random-writer/report.html"
+FINISHED = {**STATUS, "phase": "Succeeded", "evaluation": {"report": REPORT}, "release": RELEASE}
+RELEASED = "released    ticket-router 0123456789ab → s3://models/d/models/ticket-router/01"
+
+
+def test_a_finished_job_says_where_its_report_and_its_student_are(cluster: Any, distillery: Any) -> None:
+    cluster.job(status=FINISHED)
+    done = distillery("status", "tiny", "--kubeconfig", cluster.kubeconfig)
+    assert shown(done.out)[-2:] == [f"report      {REPORT}", RELEASED]
+
+
+def test_a_finished_local_run_names_its_own_copy_of_the_report(distillery: Any) -> None:
+    Path("work").mkdir()
+    Path("work/status.yaml").write_text(dump_yaml(FINISHED))
+    assert shown(distillery("status", "work").out)[-2:] == [f"report      {REPORT}", RELEASED]
+    Path("work/report.html").write_text("<html>")
+    assert shown(distillery("status", "work").out)[-2:] == ["report      work/report.html", RELEASED]
+
+
+def test_a_report_of_an_earlier_run_is_not_taken_for_one_of_this(distillery: Any) -> None:
+    Path("work").mkdir()
+    Path("work/status.yaml").write_text(dump_yaml(STATUS))
+    Path("work/report.html").write_text("<html>")
+    assert "report" not in distillery("status", "work").out
+
+
 @pytest.mark.parametrize("output", ["json", "yaml"])
 def test_the_status_comes_whole_for_programs(output: str, cluster: Any, distillery: Any) -> None:
     cluster.job(status=STATUS)
@@ -73,10 +100,19 @@ def test_a_job_that_nobody_has_looked_at_says_so(cluster: Any, distillery: Any) 
 def test_watching_ends_with_the_job(cluster: Any, distillery: Any) -> None:
     ready = {"type": "Ready", "status": "True", "reason": "GatesPassed", "message": "every gate has passed"}
     conditions = [{**ready, "lastTransitionTime": "2026-11-03T12:30:00Z"}]
-    cluster.job(status={**STATUS, "phase": "Succeeded", "conditions": conditions})
+    cluster.job(status={**FINISHED, "conditions": conditions})
     done = distillery("status", "tiny", "--watch", "--kubeconfig", cluster.kubeconfig)
-    assert done.code == 0
-    assert "complete: every gate has passed" in done.out
+    assert (done.code, done.out.splitlines()[-6:]) == (
+        0,
+        [
+            "",
+            "complete: every gate has passed",
+            f"report      {REPORT}",
+            RELEASED,
+            "spent       3.25 USD + at most 0.1000 USD for calls lost in a crash",
+            f"status      distillery status tiny -n team-a --kubeconfig {cluster.kubeconfig}",
+        ],
+    )
 
 
 def test_a_status_of_a_newer_operator_is_no_traceback(cluster: Any, distillery: Any) -> None:
@@ -305,6 +341,15 @@ def test_a_signal_ends_watching_without_a_traceback(name: str, cluster: Any) -> 
         out, err = process.communicate()
     assert (process.returncode, err) == (130, "")
     assert "Traceback" not in out
+
+
+def test_a_missing_client_is_installed_from_a_checkout() -> None:
+    code = "import sys; sys.modules['kubernetes'] = None; from distillery.cli import main; main()"
+    command = [sys.executable, "-c", code, "cost", "tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    repair = "install it from a checkout: pip install '.[cluster]'"
+    said = f"error: the Kubernetes client (kubernetes.aio) is not installed → {repair}\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_local_verbs_never_import_the_cluster_s_client() -> None:

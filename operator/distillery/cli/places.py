@@ -34,9 +34,10 @@ class LocalPlace:
         return f"{self.folder}/status.yaml"
 
     def report(self, status: Status) -> str:
-        """Path of the copy beside the status, if one could be made."""
+        """Path of the copy beside the status; if none could be made, address in the store."""
+        address = _stored_report(status)
         path = self.folder / "report.html"
-        return str(path) if path.exists() else ""
+        return str(path) if address and path.exists() else address
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +54,8 @@ class ClusterPlace:
 
     def report(self, status: Status) -> str:
         """Address in the store."""
-        return (status.evaluation.report or "") if status.evaluation else ""
+        return _stored_report(status)
+
+
+def _stored_report(status: Status) -> str:
+    return (status.evaluation.report or "") if status.evaluation else ""

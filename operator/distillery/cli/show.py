@@ -10,7 +10,8 @@ from pathlib import Path
 from distillery.api.dumping import dump_yaml
 from distillery.api.v1alpha1.status import Status
 from distillery.cli.invocation import Invocation, check_output, read_job
-from distillery.cli.tables import amount, gate_line, status_table
+from distillery.cli.places import LocalPlace, Place
+from distillery.cli.tables import amount, gate_line, result_lines, status_table
 from distillery.errors import Problem, SpecError
 from distillery.runner.workdir import Workdir, read_status
 
@@ -26,10 +27,10 @@ def show_status(folder: Path, output: str) -> None:
         if len(folder.parts) == 1:
             repair += ", or add -n NAMESPACE if you mean the job of that name on the cluster"
         raise SpecError(Problem(str(folder), "holds no status.yaml", repair))
-    print_status(status, output)
+    print_status(status, output, LocalPlace(folder))
 
 
-def print_status(status: Status, output: str) -> None:
+def print_status(status: Status, output: str, place: Place) -> None:
     """Print a status as text, JSON or YAML."""
     if output == "json":
         print(json.dumps(status.to_wire(), indent=1, ensure_ascii=False))
@@ -44,6 +45,8 @@ def print_status(status: Status, output: str) -> None:
     console.print(status_table(status))
     for gate in status.evaluation.gates if status.evaluation else []:
         console.print(gate_line(gate), markup=False)
+    for line in result_lines(status, place):
+        print(line)  # an address stays in one piece, for whoever copies it or reads it through a pipe
 
 
 def show_valid(file: Path, overrides: Sequence[str], output: str) -> None:

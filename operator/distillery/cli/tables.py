@@ -99,13 +99,20 @@ def final_table(status: Status, message: str, code: ExitCode, place: Place) -> s
             name = "agreement" if evaluation.basis == "teacher" else "retention"
             lines.append(f"{name:<11} {_interval(evaluation.retention, evaluation.interval)}")
         lines += [gate_line(gate) for gate in evaluation.gates]
-        report = place.report(status) if evaluation.report else ""
-        lines.append(f"report      {report}" if report else "")
+    lines += result_lines(status, place)
     lines.append(f"spent       {amount(status.cost.spent, status.cost.currency)}{_unknown(status.cost)}")
-    if status.release is not None:
-        lines.append(f"released    {status.release.name} {status.release.version} → {status.release.uri}")
     lines.append(f"status      {place.status}")
-    return "\n".join(line for line in lines if line or line == lines[0])
+    return "\n".join(lines)
+
+
+def result_lines(status: Status, place: Place) -> list[str]:
+    """Say where the report and the released student are, as far as there are any."""
+    lines = []
+    if report := place.report(status):
+        lines.append(f"report      {report}")
+    if (release := status.release) is not None:
+        lines.append(f"released    {release.name} {release.version} → {release.uri}")
+    return lines
 
 
 def gate_line(gate: GateStatus) -> str:

@@ -10,6 +10,7 @@ from distillery.cli.cluster.ending import status_in
 from distillery.cli.cluster.following import follow
 from distillery.cli.cluster.recorded import recorded_attempts
 from distillery.cli.exit_codes import ExitCode
+from distillery.cli.places import ClusterPlace
 from distillery.cli.show import print_status
 from distillery.cli.tables import amount
 from distillery.planning.control import timestamp
@@ -22,7 +23,7 @@ async def show_job(access: Access, name: str, output: str, *, watch: bool) -> Ex
     if watch:
         return await follow(access, job, output)
     status = status_in(job)
-    print_status(status, output)
+    print_status(status, output, ClusterPlace(name, access.flags))
     generation = job["metadata"]["generation"]
     if status.observed_generation < generation:
         print(f"note: the operator has not looked at generation {generation} yet", file=sys.stderr)
