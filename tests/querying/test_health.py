@@ -16,14 +16,14 @@ def test_single_failures_between_successes_hold_nothing_back():
     for second in range(20):
         health.failed(second, "500")
         health.failed(second, "500")
-        health.succeeded()
+        health.succeeded(0.0)
     assert health.allows_fresh(20)
     assert not health.is_down(1000)
 
 
 def test_failures_in_a_row_leave_one_probe_a_second():
     health = make_health()
-    health.succeeded()
+    health.succeeded(0.0)
     for _ in range(3):
         health.failed(5.0, "500")
     assert health.allows_fresh(5.0)
@@ -34,7 +34,7 @@ def test_failures_in_a_row_leave_one_probe_a_second():
 
 def test_an_outage_is_failures_for_long_enough():
     health = make_health()
-    health.succeeded()
+    health.succeeded(0.0)
     for _ in range(3):
         health.failed(5.0, "503")
     assert not health.is_down(15.0)
@@ -57,6 +57,6 @@ def test_any_answer_ends_the_outage():
     health = make_health()
     for _ in range(3):
         health.failed(5.0, "500")
-    health.responded()
+    health.responded(6.0)
     assert not health.is_open
     assert not health.is_down(100)

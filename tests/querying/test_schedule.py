@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.querying.answers import Question
-from distillery.querying.schedule import MAX_TRIES, STARTUP_TRIES, Job, Schedule, backoff
+from distillery.querying.schedule import AWAY, MAX_TRIES, STARTUP_TRIES, Job, Schedule, backoff
 
 
 def make_job(name):
@@ -37,9 +37,10 @@ def test_a_job_put_back_is_next():
 @pytest.mark.parametrize("reason", MAX_TRIES)
 def test_a_row_is_given_up_after_enough_failures_of_one_kind(reason):
     job = make_job("a")
-    job.failures[reason] = STARTUP_TRIES[reason]
-    assert job.is_spent(answered=False)
-    assert not job.is_spent(answered=True)
+    if reason in STARTUP_TRIES:
+        job.failures[reason] = STARTUP_TRIES[reason]
+        assert job.is_spent(answered=False)
+        assert not job.is_spent(answered=True)
     job.failures[reason] = MAX_TRIES[reason]
     assert job.is_spent(answered=True)
 
@@ -49,3 +50,26 @@ def test_back_off_grows_up_to_its_cap_and_is_never_all_luck(failures, luck):
     delay = backoff(failures, 0.5, 30, luck)
     full = min(30, 0.5 * 2 ** min(failures - 1, 30))
     assert full / 2 <= delay <= full
+
+
+@pytest.mark.parametrize("reason", sorted(AWAY))
+def test_what_a_teacher_that_is_away_does_to_all_counts_against_no_row(reason):
+    job = make_job("a")
+    for second in range(100):
+        job.fail(reason, now=10.0 + second, responded_at=5.0)
+    assert (job.failures[reason], job.away_since) == (1, 10.0)  # the first: somebody was answered before
+
+
+def test_a_row_that_fails_while_others_are_answered_is_to_blame():
+    job = make_job("a")
+    for second in range(1, MAX_TRIES["ServerError"] + 1):
+        assert not job.is_spent(answered=True)
+        job.fail("ServerError", now=float(second), responded_at=second - 0.5)
+    assert job.is_spent(answered=True)
+
+
+def test_what_may_have_been_paid_always_counts():
+    job = make_job("a")
+    for _ in range(MAX_TRIES["TimedOut"]):
+        job.fail("TimedOut", now=1.0, responded_at=float("-inf"))
+    assert job.is_spent(answered=True)

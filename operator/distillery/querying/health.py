@@ -24,6 +24,8 @@ class Health:
     startup_seconds: float
     """The same as long as the teacher has never answered."""
     answered: bool = False
+    responded_at: float = float("-inf")
+    """When the teacher last understood a call."""
     failures: int = 0
     since: float = 0.0
     """When the current row of failures began."""
@@ -38,14 +40,20 @@ class Health:
         """Whether the last `threshold` calls all failed."""
         return self.failures >= self.threshold
 
-    def succeeded(self) -> None:
+    @property
+    def patience(self) -> float:
+        """How long a teacher may be away, in seconds: one that was never there, not for long."""
+        return self.outage_seconds if self.answered else self.startup_seconds
+
+    def succeeded(self, now: float) -> None:
         """Note an answered call."""
         self.answered = True
-        self.responded()
+        self.responded(now)
 
-    def responded(self) -> None:
-        """Note a call that the teacher understood and turned down."""
+    def responded(self, now: float) -> None:
+        """Note a call that the teacher understood, and answered or turned down."""
         self.failures = self.probes = 0
+        self.responded_at = now
 
     def failed(self, now: float, message: str) -> None:
         """Note a call that failed for no fault of its row."""
@@ -65,5 +73,4 @@ class Health:
 
     def is_down(self, now: float) -> bool:
         """Return whether the stage should give up on the teacher for now."""
-        patience = self.outage_seconds if self.answered else self.startup_seconds
-        return self.is_open and self.probes >= PROBES and now - self.since >= patience
+        return self.is_open and self.probes >= PROBES and now - self.since >= self.patience

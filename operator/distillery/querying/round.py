@@ -170,7 +170,7 @@ class Round:
             desk.limits.accepted(now)
         match outcome:
             case Completed():
-                self._file(job, call, outcome, seconds)
+                self._file(job, call, outcome, seconds, now)
             case Failed():
                 self._retry(job, call, outcome, now)
             case RateLimited():
@@ -178,7 +178,7 @@ class Round:
                 self._slow_down(job, outcome, now)
             case Rejected():
                 desk.books.release(call)
-                desk.health.responded()
+                desk.health.responded(now)
                 self._leave(job, outcome.reason, outcome.message)
                 desk.rejected_in_a_row += 1
                 if not desk.accepted and desk.rejected_in_a_row >= REJECTED_LIMIT:
@@ -190,7 +190,7 @@ class Round:
             case _:
                 assert_never(outcome)
 
-    def _file(self, job: Job, call: Call, answer: Completed, seconds: float) -> None:
+    def _file(self, job: Job, call: Call, answer: Completed, seconds: float, now: float) -> None:
         """Make a paid answer durable, then settle its call."""
         desk = self._desk
         usage = answer.usage
@@ -212,7 +212,7 @@ class Round:
         self._answers.append(msgspec.json.encode(record))
         self._settle(call, usage)
         self._results[job.key] = record
-        desk.health.succeeded()
+        desk.health.succeeded(now)
         desk.accepted = True
         self._limited_since = None
         desk.notes.note(answer)
@@ -234,11 +234,10 @@ class Round:
         else:
             self._settle_failure(job, call, failure)
         desk.health.failed(now, self._scrub(failure.message))
-        job.tries += 1
-        # In an outage it is not the row's fault, as long as another row can show that it is over.
-        if not (desk.health.is_open and self._schedule.fresh):
-            job.failures[failure.reason] += 1
-        if job.is_spent(desk.health.answered):
+        job.fail(failure.reason, now, desk.health.responded_at)
+        # While there are fresh rows to probe with, an outage ends the round; without any, each row waits for itself.
+        waited_out = not self._schedule.fresh and now - job.away_since >= desk.health.patience
+        if waited_out or job.is_spent(desk.health.answered):
             self._leave(job, failure.reason, failure.message)
             return
         wait = backoff(job.tries, options.backoff_seconds, options.longest_backoff_seconds, random.random())

@@ -17,9 +17,9 @@ MAX_TRIES: dict[UnansweredReason, int] = {
     "NoChoices": 3,
 }
 """How often a row may fail for one reason; the last three may each have been billed."""
+AWAY: frozenset[UnansweredReason] = frozenset({"ServerError", "ConnectionLost"})
+"""What a teacher that is away does to every row, at no cost: it counts only if others were answered meanwhile."""
 STARTUP_TRIES: dict[UnansweredReason, int] = {
-    "ServerError": 4,
-    "ConnectionLost": 4,
     "TimedOut": 1,
     "UnreadableReply": 2,
     "NoChoices": 2,
@@ -38,12 +38,28 @@ class Job:
     """Failed calls."""
     failures: Counter[UnansweredReason] = field(default_factory=Counter)
     """Those that count against the row: not what happens to all rows during an outage."""
+    failed_at: float = float("-inf")
+    """When it failed last."""
+    away_since: float = float("inf")
+    """Since when the teacher is away for this row and, as far as is known, for every other."""
     usage: Usage | None = None
     """What failed calls cost, where the teacher said so."""
 
+    def fail(self, reason: UnansweredReason, now: float, responded_at: float) -> None:
+        """Note a failed call. Args: `responded_at` is when the teacher last understood any call."""
+        self.tries += 1
+        if reason not in AWAY:
+            self.failures[reason] += 1
+        elif responded_at > self.failed_at:
+            self.failures[reason] += 1
+            self.away_since = now
+        else:
+            self.away_since = min(self.away_since, now)
+        self.failed_at = now
+
     def is_spent(self, answered: bool) -> bool:
         """Return whether another try is pointless."""
-        most = MAX_TRIES if answered else STARTUP_TRIES
+        most = MAX_TRIES if answered else MAX_TRIES | STARTUP_TRIES
         return any(count >= most[reason] for reason, count in self.failures.items())
 
 
