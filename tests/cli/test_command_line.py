@@ -72,6 +72,13 @@ def test_a_damaged_status_is_named_with_its_repair(bench: Bench) -> None:
     assert (done.returncode, done.stderr) == (2, message)
 
 
+def test_a_pending_review_is_named_among_the_exit_statuses(bench: Bench) -> None:
+    done = shell(bench, "distillery run --help")
+    assert "4 stopped by budget or pilot, or waiting for a review, 130 interrupted" in " ".join(
+        done.stdout.split()
+    )
+
+
 def test_leftovers_younger_than_nothing_cannot_be_pruned(bench: Bench) -> None:
     done = shell(bench, "distillery prune job.yaml --older-than -1")
     assert done.returncode == 2

@@ -83,7 +83,7 @@ def run(
     """Run a job on this machine; the same command resumes or does only what has changed.
 
     Exit status: 0 complete and gates passed, 3 complete but gates failed, 2 invalid input, 4 stopped by budget or
-    pilot, 130 interrupted, 1 any other failure.
+    pilot, or waiting for a review, 130 interrupted, 1 any other failure.
     """
     from distillery.cli.run import run_job
 
@@ -116,7 +116,14 @@ def status(
 
 
 @app.command()
-def validate(file: File, set_: SetOption = None, output: OutputOption = "text") -> None:
+def validate(
+    file: Annotated[
+        Path,
+        typer.Argument(help="DistillationJob or DistillationProfile manifest (YAML).", metavar="FILE"),
+    ],
+    set_: SetOption = None,
+    output: OutputOption = "text",
+) -> None:
     """Check a manifest without touching network, store or teacher; shows every mistake at once."""
     from distillery.cli.show import show_valid
 

@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     INVALID = 2
     GATES_FAILED = 3
     STOPPED = 4
+    """By the budget, the pilot or a person; or the filter's review waits for one."""
     INTERRUPTED = 130
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from distillery.api.overrides import apply_overrides
 from distillery.api.relative import FILE_SCHEME, is_relative
 from distillery.api.v1alpha1.distillation_job import DistillationJob
+from distillery.api.v1alpha1.distillation_profile import PROFILE_KIND
 from distillery.api.validation import load_job
 from distillery.api.yaml import load_document
 from distillery.errors import Problem, SpecError
@@ -36,7 +37,7 @@ def open_invocation(
 ) -> Invocation:
     """Read and validate everything that was given. Raises: SpecError with every problem."""
     check_output(output)
-    job = read_job(file, overrides)
+    job = job_in(read_file(file), file, overrides)
     folder = workdir if workdir is not None else Path(".distillery") / job.metadata.name
     return Invocation(job, folder, LocalSecrets(Settings.read(), secrets), output)
 
@@ -64,27 +65,47 @@ class WrittenJob:
 
 def read_manifest(file: Path, overrides: Sequence[str]) -> WrittenJob:
     """Load a manifest; its URIs stay as written. Raises: SpecError with every problem."""
-    text = _read(file)
-    changes = [_parse_override(override) for override in overrides]
-    job = load_job(text, file=str(file), overrides=changes)
+    text, changes = read_file(file), changes_in(overrides)
+    job = _load(text, file, changes)
     data = load_document(text, str(file)).data
     apply_overrides(data, changes, DistillationJob)
     return WrittenJob(file, job, data["metadata"])
 
 
-def read_job(file: Path, overrides: Sequence[str]) -> DistillationJob:
+def job_in(text: bytes, file: Path, overrides: Sequence[str]) -> DistillationJob:
     """Load a manifest and make its relative `file://` URIs absolute, as seen from the manifest's folder."""
-    job = load_job(_read(file), file=str(file), overrides=[_parse_override(item) for item in overrides])
+    job = _load(text, file, changes_in(overrides))
     data = job.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return DistillationJob.model_validate(_absolute(data, file.absolute().parent))
 
 
-def _read(file: Path) -> bytes:
+def _load(text: bytes, file: Path, changes: Sequence[tuple[str, str]]) -> DistillationJob:
+    try:
+        return load_job(text, file=str(file), overrides=changes)
+    except SpecError:
+        if not is_profile(text, file):
+            raise
+    repair = "check it with `distillery validate`, create it with `kubectl apply`"
+    raise SpecError(Problem("kind", f"{PROFILE_KIND} is no job", repair, str(file)))
+
+
+def is_profile(text: bytes, file: Path) -> bool:
+    """Say whether a manifest calls itself a DistillationProfile. Raises: SpecError if it is no YAML."""
+    return load_document(text, str(file)).data.get("kind") == PROFILE_KIND
+
+
+def read_file(file: Path) -> bytes:
+    """Return what a manifest holds. Read it once: it may be a pipe. Raises: SpecError."""
     try:
         return file.read_bytes()
     except OSError as error:
         problem = Problem(str(file), f"cannot be read: {error.strerror}", "name an existing file")
         raise SpecError(problem) from None
+
+
+def changes_in(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Return fields and values of `--set` options. Raises: SpecError for the first that has no value."""
+    return [_parse_override(override) for override in overrides]
 
 
 def _parse_override(override: str) -> tuple[str, str]:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distillery.api.dumping import dump_yaml
+from distillery.api.v1alpha1.distillation_job import DistillationJob
+from distillery.api.v1alpha1.distillation_profile import DistillationProfile
 from distillery.api.v1alpha1.status import Status
-from distillery.cli.invocation import Invocation, check_output, read_job
+from distillery.cli.invocation import Invocation, changes_in, check_output, is_profile, job_in, read_file
 from distillery.cli.places import LocalPlace, Place
 from distillery.cli.tables import amount, gate_line, result_lines, status_table
 from distillery.errors import Problem, SpecError
@@ -50,13 +52,20 @@ def print_status(status: Status, output: str, place: Place) -> None:
 
 
 def show_valid(file: Path, overrides: Sequence[str], output: str) -> None:
-    """Print that a manifest is valid; its mistakes are raised."""
+    """Print that a manifest of a job or a profile is valid; its mistakes are raised."""
     check_output(output)
-    job = read_job(file, overrides)
-    if output == "json":
-        print(json.dumps(job.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1))
+    text = read_file(file)
+    valid: DistillationJob | DistillationProfile
+    if is_profile(text, file):
+        from distillery.cli.profiles import load_profile
+
+        valid = load_profile(text, file, changes_in(overrides))
     else:
-        print(f"{file}: {job.kind} {job.metadata.name} is valid")
+        valid = job_in(text, file, overrides)
+    if output == "json":
+        print(json.dumps(valid.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1))
+    else:
+        print(f"{file}: {valid.kind} {valid.metadata.name} is valid")
 
 
 def show_plan(invocation: Invocation) -> None:

@@ -38,7 +38,7 @@ def submit(
 ) -> None:
     """Create or change a job on the cluster, after the same checks as `validate`.
 
-    Exit status with --wait: that of `run`. Ctrl-C stops waiting; the job goes on.
+    Exit status with --wait: that of `run`, but a review is waited for. Ctrl-C stops waiting; the job goes on.
     """
     from distillery.cli.invocation import check_output, read_manifest
 
