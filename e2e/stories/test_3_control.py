@@ -49,10 +49,10 @@ def told(job: Job, reason: str, *words: str, seconds: float = 60.0) -> None:
 def test_what_is_missing_is_told_and_waited_for(site: Site, team: str, teacher: Teacher) -> None:
     job = a_job(site, team, teacher, "late-secret")
     job.spec["teacher"]["endpoint"]["apiKeySecret"] = {"name": "late", "key": "api-key"}
-    job.spec["profile"] = "late"
+    job.spec["profile"] = late = f"late-{os.urandom(3).hex()}"  # an earlier run may have left one
     job.apply()
-    told(job, "ProfileMissing", "late")
-    profile(site, "late")
+    told(job, "ProfileMissing", late)
+    profile(site, late)
     told(job, "WaitingForPods", "CreateContainerConfigError", 'secret "late" not found', seconds=90)
     site.apply(secret(team, "late", {"api-key": TEACHER_KEY}))
     site.wait("the dataset", lambda: job.status().stages[0].state == "Succeeded", 180)
