@@ -159,11 +159,10 @@ def test_a_word_is_a_folder_that_is_here_else_a_job(
 
 def test_a_word_that_is_neither_says_both_readings(distillery: Any) -> None:
     done = distillery("status", "nowhere")
-    assert done.code == 1
-    assert done.err.startswith(
-        "error: nowhere is no folder here, and as a job on the cluster: no usable kubeconfig"
-    )
-    assert done.err.endswith("→ name one with --kubeconfig or KUBECONFIG\n")
+    both = "nowhere is no folder here, and as a job on the cluster"
+    why = "there is no kubeconfig (looked at ~/.kube/config and $KUBECONFIG)"
+    repair = "name one with --kubeconfig or KUBECONFIG"
+    assert (done.code, done.out, done.err) == (1, "", f"error: {both}: {why} → {repair}\n")
 
 
 def test_a_local_run_is_not_watched(distillery: Any) -> None:

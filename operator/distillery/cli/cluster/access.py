@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
+from distillery.cli.cluster.kubeconfig import MISSING, fault_of, is_missing
 from distillery.cli.cluster.options import Cluster
 from distillery.cli.cluster.session import NotReached
 from distillery.errors import DistilleryError, TransientError
@@ -97,11 +98,14 @@ class Access:
 @asynccontextmanager
 async def connected(cluster: Cluster, settings: Settings) -> AsyncIterator[Access]:
     """Connect as kubectl would. Raises: DistilleryError; every error of the API server leaves as a sentence."""
+    if is_missing(cluster, settings):  # the client would say so in a log line, and of another place
+        raise NotReached(MISSING)
+    file = cluster.file(settings)
     try:
-        async with UserKube.connect(cluster.file(settings), cluster.context) as kube:
+        async with UserKube.connect(file, cluster.context) as kube:
             yield Access(cast(UserKube, kube), cluster, cluster.namespace or kube.namespace)
     except NoCluster as error:
-        raise NotReached(str(error)) from None
+        raise NotReached(fault_of(file, cluster.context, str(error))) from None
     except (NotFound, Refused, Unusable, Unavailable) as error:
         raise DistilleryError(explain(error)) from None
 
