@@ -160,6 +160,18 @@ def test_rows_without_an_answer_are_left_out_counted_and_fail_above_the_limit(tm
         assert tolerant.result.summary["verdict"] == "passed"
 
 
+def test_a_teacher_that_is_away_is_no_verdict(tmp_path: Path) -> None:
+    faults = [Fault("500", match=f"{number}: ") for number in (101, 103, 106)]
+    with FakeTeacher(faults=faults) as teacher:
+        world = World(tmp_path)
+        with pytest.raises(StageFailed) as failed:
+            world.run(make_params(teacher.url))
+    assert (failed.value.reason, failed.value.failure_class) == ("TooManyFailed", "infrastructure")
+    assert "3 of 120 test rows stayed unanswered because the teacher was away: ServerError 3" in str(
+        failed.value
+    )
+
+
 def test_rows_too_long_for_the_student_score_nothing(tmp_path: Path, teacher: FakeTeacher) -> None:
     rows = make_rows()
     rows[5]["messages"][0]["content"] += " and so on" * 50

@@ -14,7 +14,7 @@ from distillery.stages.evaluation.pace import Pace
 from distillery.stages.evaluation.rows import StudentAnswer, TeacherAnswer, TestRow
 from distillery.stages.evaluation.spec import EvaluationParams
 from distillery.stages.evaluation.student_answers import Model, Student
-from distillery.stages.evaluation.teacher_answers import Teacher, noise_rows
+from distillery.stages.evaluation.teacher_answers import Teacher, check_presence, noise_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ def interview(
     with asking.open_engine(context, settings) as engine:
         teacher = Teacher(engine, params.task.output, context.stop_requested)
         first = teacher.answer(rows, pace.asking_phase("asking the teacher", len(rows)))
+        check_presence(first, params.max_failed)
         noise = noise_rows(rows, first, noise_count, params.evaluation.seed)
         repeated = [rows[i] for i in noise]
         again = teacher.answer_again(

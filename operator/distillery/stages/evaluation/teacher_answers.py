@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from distillery.api.v1alpha1.distillation_job import Output
-from distillery.querying.answers import Answer, Question, Result, Usage
+from distillery.errors import StageFailed
+from distillery.querying.answers import TEACHERS_FAULT, Answer, Question, Result, Usage
 from distillery.querying.engine import TeacherEngine
 from distillery.rules.normalising import normalise
 from distillery.stages.evaluation.pace import OnAsked
@@ -66,6 +68,24 @@ def read_answer(result: Result, output: Output) -> TeacherAnswer:
         cached_prompt_tokens=paid.cached,
         completion_tokens=paid.completion,
     )
+
+
+def check_presence(teachers: Sequence[TeacherAnswer], max_failed: float) -> None:
+    """Check that a verdict can be given: a teacher that was away says nothing about the student.
+
+    Args:
+        teachers: what came of all test rows.
+        max_failed: share of them that may stay unanswered.
+
+    Raises: StageFailed(TooManyFailed), as infrastructure.
+    """
+    away = Counter(teacher.reason for teacher in teachers if teacher.reason in TEACHERS_FAULT)
+    if away.total() <= max_failed * len(teachers):
+        return
+    reasons = ", ".join(f"{reason} {count}" for reason, count in away.most_common())
+    what = f"{away.total()} of {len(teachers)} test rows stayed unanswered because the teacher was away: {reasons}"
+    repair = "run again when the teacher is well: answers bought so far are kept"
+    raise StageFailed("TooManyFailed", f"{what} → {repair}", "infrastructure")
 
 
 def noise_rows(rows: Sequence[TestRow], teachers: Sequence[TeacherAnswer], most: int, seed: int) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from distillery.artifacts.tables import COMPLETIONS, rows_digest
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Result, Unanswered
+from distillery.querying.answers import TEACHERS_FAULT, Answer, Result, Unanswered
 from distillery.scoring.intervals import wilson
 
 NAMES = ("row_id", "split", "sample_index", "status", "answer_key")
@@ -21,7 +21,6 @@ LOGICAL = (
     "logprobs",
 )
 """What later stages depend on. Reasons of failures, prompt tokens, fingerprints depend on the day."""
-TEACHERS_FAULT = frozenset({"ServerError", "TimedOut", "ConnectionLost"})
 
 Row = dict[str, Any]
 
