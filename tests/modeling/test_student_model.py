@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from distillery.modeling import student_model
 from distillery.modeling.base import Student
 from distillery.modeling.student_model import StudentModel, greedy
 from modeling.small import LABELS, TEXTS, ask, tiny_student
@@ -91,6 +92,16 @@ def test_generation_stops_at_the_longest_row() -> None:
     tight = StudentModel(tiny_student(max_length=tokens + 2), 0)
     roomy = StudentModel(student, 0)
     assert tight.generate(CONVERSATIONS[:1], 10) == roomy.generate(CONVERSATIONS[:1], 2)
+
+
+def test_an_answer_has_its_own_room_whoever_shares_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = [*CONVERSATIONS, ask("order " * 40), ask("order " * 38)]
+    longest = max(StudentModel(tiny_student(), 0).prompt_tokens(c) for c in conversations)
+    model = StudentModel(tiny_student(max_length=longest + 2), 0)
+    alone = [model.generate([conversation], 6)[0] for conversation in conversations]
+    assert model.generate(conversations, 6) == alone
+    monkeypatch.setattr(student_model, "BATCH_TOKENS", 1)
+    assert model.generate(conversations, 6) == alone
 
 
 def test_scoring_one_row_is_quick(model: StudentModel) -> None:

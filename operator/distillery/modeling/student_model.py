@@ -15,6 +15,9 @@ from distillery.modeling.packing import takes_tree_mask
 from distillery.modeling.scoring import LabelScorer
 from distillery.modeling.templates import Chat, Conversation
 
+BATCH_TOKENS = 8192
+"""Prompts and answers of one batch: the keys and values of a model of 0.6 billion weights take about 2 GB for them."""
+
 
 class StudentModel:
     """A student on the CPU in float32, loaded from a model folder; one thread at a time may use it."""
@@ -77,24 +80,39 @@ class StudentModel:
     ) -> list[str]:
         """Return the greedy, unconstrained answers; shorter where `max_length` is reached.
 
+        An answer does not depend on its neighbours: only rows with equal room for theirs share a batch.
+
         Raises: ValueError for a conversation that does not fit.
         """
         prompts = self._prompts(conversations, 1)
         order = sorted(range(len(prompts)), key=lambda row: (len(prompts[row]), row))
         answers = [""] * len(prompts)
+
+        def room(row: int) -> int:
+            most = max_new_tokens if self.max_length is None else self.max_length - len(prompts[row])
+            return min(max_new_tokens, most)
+
         while order:
+            first = order[0]
             # Where padding on the left is not understood, only prompts of equal length share a batch.
-            length = len(prompts[order[0]])
-            batch = [row for row in order[:batch_size] if self._packed or len(prompts[row]) == length]
+            same = [
+                row
+                for row in order[:batch_size]
+                if room(row) == room(first) and (self._packed or len(prompts[row]) == len(prompts[first]))
+            ]
+            batch = [
+                row
+                for count, row in enumerate(same, 1)
+                if count == 1 or count * (len(prompts[row]) + room(row)) <= BATCH_TOKENS
+            ]
             order = order[len(batch) :]
-            texts = self._generate([prompts[row] for row in batch], max_new_tokens)
+            texts = self._generate([prompts[row] for row in batch], room(first))
             for row, text in zip(batch, texts, strict=True):
                 answers[row] = text
         return answers
 
-    def _generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+    def _generate(self, prompts: Sequence[Sequence[int]], room: int) -> list[str]:
         width = max(len(prompt) for prompt in prompts)
-        room = max_new_tokens if self.max_length is None else min(max_new_tokens, self.max_length - width)
         pads = [width - len(prompt) for prompt in prompts]
         ids = torch.tensor([[self._chat.pad] * pad + list(p) for pad, p in zip(pads, prompts, strict=True)])
         mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
