@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -124,3 +125,13 @@ def test_the_window_is_read_from_the_configuration(
     model_type: str, keys: dict[str, Any], window: int | None
 ) -> None:
     assert attention_window(AutoConfig.for_model(model_type, num_hidden_layers=2, **keys)) == window
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40))
+def test_the_chain_of_a_text_is_laid_out_as_any_tree(tokens: list[int]) -> None:
+    tree, _ = chain(tokens, 10)
+    for quick, general in zip(
+        packing._tree_arrays(tree), packing._forked_arrays.__wrapped__(tree), strict=True
+    ):
+        assert np.array_equal(quick, general)
+        assert quick.dtype == general.dtype

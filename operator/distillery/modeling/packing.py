@@ -120,9 +120,17 @@ def _packed(
     return Layout(inputs, torch.arange(rows * nodes).reshape(rows, nodes))
 
 
-@lru_cache(maxsize=4096)
 def _tree_arrays(tree: TokenTree) -> tuple[IntArray, IntArray, BoolArray]:
     """Return tokens, depths and ancestor matrix (a node is its own ancestor) of the nodes below the root."""
+    if any(parent != node for node, parent in enumerate(tree.parents[1:])):
+        return _forked_arrays(tree)
+    tokens = np.array(tree.tokens[1:], np.int64)
+    return tokens, np.arange(1, tree.size, dtype=np.int64), np.tri(tree.size - 1, dtype=np.bool_)
+
+
+@lru_cache(maxsize=64)
+def _forked_arrays(tree: TokenTree) -> tuple[IntArray, IntArray, BoolArray]:
+    """Return the same for a tree of labels, which all rows share; the chain of a text is its row's own."""
     below = tree.size - 1
     ancestors = np.eye(below, dtype=np.bool_)
     for node in range(1, tree.size):
