@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import os
+from math import ceil
+from pathlib import Path
 
 FEW_CORES = 2
 SMALL_MODEL = 20_000_000
 """Below this many weights a second thread waits more than it works."""
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def available_cores(cgroups: Path = CGROUPS) -> int:
+    """Return how many cores this process may use: those of the machine, or of the container's CPU limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = _cpu_limit(cgroups)
+    return cores if limit is None else min(cores, max(1, ceil(limit)))
+
+
+def _cpu_limit(cgroups: Path) -> float | None:
+    """Return the cores that the kernel lets this container use (cgroup v2, else v1); None without a limit."""
+    try:
+        quota, period = (cgroups / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroups / "cpu/cpu.cfs_quota_us").read_text()
+            period = (cgroups / "cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None  # "max"
 
 
 def threads_for(parameters: int, cores: int) -> int:
