@@ -165,6 +165,14 @@ def test_a_job_that_was_just_asked_to_go_on_has_not_ended(
     assert distillery("cancel", "tiny", "--kubeconfig", cluster.kubeconfig).code == 0
 
 
+@pytest.mark.parametrize("verb", ["suspend", "cancel"])
+def test_a_job_that_waits_for_a_mended_profile_has_not_ended(
+    verb: str, cluster: Any, distillery: Any
+) -> None:
+    cluster.job(status=ended("Failed", "Stalled", "ProfileViolated"))
+    assert distillery(verb, "tiny", "--kubeconfig", cluster.kubeconfig).code == 0
+
+
 def test_a_job_that_was_edited_after_its_end_can_be_cancelled(cluster: Any, distillery: Any) -> None:
     metadata = {**cluster.job()["metadata"], "generation": 2}
     cluster.job(metadata=metadata, status=SUCCEEDED)

@@ -53,12 +53,10 @@ def _configs(files: str) -> Iterator[dict[str, Any]]:
 
 def _names(config: dict[str, Any]) -> list[str]:
     entries = config.get("contexts")
-    found = (
-        [entry.get("name") for entry in entries if isinstance(entry, dict)]
-        if isinstance(entries, list)
-        else []
-    )
-    return [name for name in found if isinstance(name, str)]
+    if not isinstance(entries, list):
+        return []
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    return [name for name in names if isinstance(name, str)]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -24,20 +24,30 @@ class Standing:
     status: Status
     control: Control
     ended: bool
+    spec_is_wrong: bool
     has_deadline: bool
 
 
 def standing_of(job: Object) -> Standing:
-    """Return how a job stands. One with a request that the operator has not latched yet may still go on."""
+    """Return how a job stands. It may still go on by a request that is not latched yet, or by another profile."""
     metadata, spec, status = job["metadata"], job.get("spec") or {}, status_in(job)
     annotations = metadata.get("annotations") or {}
     control = control_of(annotations, bool(spec.get("suspend")), status.handled, time.time())
-    ended = control.handled == status.handled and end_of(status, metadata["generation"]) is not None
-    return Standing(metadata["name"], status, control, ended, "activeDeadlineSeconds" in spec)
+    stalled = find_condition(status.conditions, ConditionType.STALLED)
+    reason = stalled.reason if stalled is not None else None
+    over = end_of(status, metadata["generation"]) is not None and reason != Reason.PROFILE_VIOLATED
+    return Standing(
+        name=metadata["name"],
+        status=status,
+        control=control,
+        ended=over and control.handled == status.handled,
+        spec_is_wrong=over and reason == Reason.INVALID_SPEC,
+        has_deadline="activeDeadlineSeconds" in spec,
+    )
 
 
 def check_request(verb: Verb, standing: Standing, flags: str) -> None:
-    """Raise SpecError for a request that would strike later, at a job that has ended: it would be latched.
+    """Raise SpecError for a request that a job which has ended would keep, to its harm when it is edited.
 
     Args: `flags` are the options that lead another command to the job.
     """
@@ -47,7 +57,7 @@ def check_request(verb: Verb, standing: Standing, flags: str) -> None:
             refused, repair = True, f"to remove it: kubectl delete distillationjob {name}{flags}"
         case "suspend":
             refused, repair = True, "to hold its next edit back, write suspend: true into that edit's spec"
-        case "retry":  # a verdict is no failure, but another try would judge the profile again
+        case "retry":  # a verdict is no failure; a retry would only judge it by another profile and release
             refused = phase in ("Succeeded", "GatesFailed")
             repair = f"edit it, or make a result anew: distillery rerun {name} STAGE{flags}"
         case "resume":
@@ -64,14 +74,9 @@ def idle_note(verb: Verb, standing: Standing) -> str:
     if verb == "resume" and not standing.control.suspended:
         rest = "only its activeDeadlineSeconds count anew" if standing.has_deadline else "nothing to resume"
         return f"{name} is not suspended: {rest}"
-    if verb == "retry" and _spec_is_wrong(standing):
+    if verb == "retry" and standing.spec_is_wrong:
         return f"the spec of {name} is wrong: only an edit helps"
-    if (
-        verb == "retry"
-        and not standing.ended
-        and not standing.control.cancelled
-        and not _has_failed(standing)
-    ):
+    if verb == "retry" and not (standing.ended or standing.control.cancelled or _has_failed(standing)):
         return f"nothing of {name} has failed: only its profile is read anew"
     return ""
 
@@ -80,8 +85,3 @@ def _has_failed(standing: Standing) -> bool:
     """Say whether there may be a failure that counts: an attempt that is not the first may follow one."""
     open_stages = [stage for stage in standing.status.stages if stage.state != "Succeeded"]
     return any(stage.state == "Failed" or stage.attempt > 1 for stage in open_stages)
-
-
-def _spec_is_wrong(standing: Standing) -> bool:
-    stalled = find_condition(standing.status.conditions, ConditionType.STALLED)
-    return standing.ended and stalled is not None and stalled.reason == Reason.INVALID_SPEC
