@@ -28,6 +28,14 @@ def test_fresh_rows_can_be_held_back():
     assert schedule.take(1.0, False) is job
 
 
+def test_a_probe_is_a_fresh_row_that_goes_before_those_due_for_another_try():
+    schedule = Schedule([make_job("a"), make_job("b")])
+    schedule.retry(schedule.take(0, True), at=1.0)
+    assert schedule.take(2.0, False, probe=True).key == "a"
+    schedule.retry(make_job("c"), at=1.0)
+    assert [schedule.take(2.0, True, probe=True).key for _ in range(2)] == ["b", "c"]
+
+
 def test_a_job_put_back_is_next():
     schedule = Schedule([make_job("a"), make_job("b")])
     schedule.put_back(schedule.take(0, True))
@@ -68,8 +76,11 @@ def test_a_row_that_fails_while_others_are_answered_is_to_blame():
     assert job.is_spent(answered=True)
 
 
-def test_what_may_have_been_paid_always_counts():
+def test_what_may_have_been_paid_counts_unless_other_rows_can_show_whose_fault_it_is():
     job = make_job("a")
+    for _ in range(MAX_TRIES["TimedOut"]):
+        job.fail("TimedOut", now=1.0, responded_at=float("-inf"), spared=True)
+    assert not job.is_spent(answered=True)
     for _ in range(MAX_TRIES["TimedOut"]):
         job.fail("TimedOut", now=1.0, responded_at=float("-inf"))
     assert job.is_spent(answered=True)

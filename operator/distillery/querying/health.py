@@ -1,17 +1,21 @@
 """Whether the teacher as a whole is down, as opposed to single rows that fail. Pure; monotonic seconds.
 
 When as many calls in a row failed as run at once, fresh rows are held back and only probes go out: an
-outage must not burn through all rows. Any success ends it.
+outage must not burn through all rows. Any reply ends it. What tells an outage from bad rows is how many
+different rows fail while nobody is answered.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from distillery.querying.schedule import Job
 
 PROBE_SECONDS = 1.0
 """Between probes, at most."""
-PROBES = 3
-"""So many rows that never failed before have to fail as well."""
+WITNESSES = 8
+"""So many different rows have to fail before that is the teacher's fault: fewer may all be bad rows, which no
+later attempt could answer either."""
 
 
 @dataclass(slots=True)
@@ -20,7 +24,7 @@ class Health:
 
     threshold: int
     outage_seconds: float
-    """An open circuit that lasts this long is an outage."""
+    """Failures that last this long without a reply between are an outage."""
     startup_seconds: float
     """The same as long as the teacher has never answered."""
     answered: bool = False
@@ -32,8 +36,8 @@ class Health:
     last: str = ""
     """What went wrong last."""
     last_probe: float = float("-inf")
-    probes: int = 0
-    """Fresh rows sent since the circuit opened."""
+    witnesses: set[str] = field(default_factory=set)
+    """Keys of the jobs that failed since, without those that had failed while others were answered."""
 
     @property
     def is_open(self) -> bool:
@@ -45,6 +49,11 @@ class Health:
         """How long a teacher may be away, in seconds: one that was never there, not for long."""
         return self.outage_seconds if self.answered else self.startup_seconds
 
+    def begin(self) -> None:
+        """Begin a round: the time since the last one is no outage."""
+        self.failures = 0
+        self.witnesses.clear()
+
     def succeeded(self, now: float) -> None:
         """Note an answered call."""
         self.answered = True
@@ -52,15 +61,18 @@ class Health:
 
     def responded(self, now: float) -> None:
         """Note a call that the teacher understood, and answered or turned down."""
-        self.failures = self.probes = 0
+        self.failures = 0
+        self.witnesses.clear()
         self.responded_at = now
 
-    def failed(self, now: float, message: str) -> None:
-        """Note a call that failed for no fault of its row."""
+    def failed(self, now: float, job: Job, message: str) -> None:
+        """Note a failed call, after the job itself has."""
         self.last = message
         if self.failures == 0:
             self.since = now
         self.failures += 1
+        if not job.is_suspect:
+            self.witnesses.add(job.key)
 
     def allows_fresh(self, now: float) -> bool:
         """Return whether a row that was not tried yet may be sent: always, or as a probe once a second."""
@@ -69,8 +81,22 @@ class Health:
     def sent_fresh(self, now: float) -> None:
         """Note that a fresh row goes out."""
         self.last_probe = now
-        self.probes += self.is_open
 
-    def is_down(self, now: float) -> bool:
-        """Return whether the stage should give up on the teacher for now."""
-        return self.is_open and self.probes >= PROBES and now - self.since >= self.patience
+    def is_down(self, now: float, under_way: int) -> bool:
+        """Return whether the stage should give up on the teacher for now.
+
+        Not while more calls are under way than rows have failed: those may be answers that take their time.
+        """
+        enough = len(self.witnesses) >= max(WITNESSES, under_way)
+        return enough and now - self.since >= self.patience
+
+    def leaves(self, job: Job, now: float, *, fresh: bool) -> bool:
+        """Return whether a job that has just failed stays unanswered.
+
+        Either it is to blame, or it was tried as long as an outage may last and nobody is there to say whose fault
+        it is: few rows are left, and no `fresh` ones.
+        """
+        if job.is_spent(self.answered):
+            return True
+        undecided = not fresh and len(self.witnesses) < WITNESSES
+        return now - job.away_since >= self.patience and (job.is_suspect or undecided)

@@ -63,6 +63,7 @@ class Round:
         self._changed = asyncio.Event()
         self._ending: BaseException | None = None
         self._limited_since: float | None = None
+        desk.health.begin()
         self._client: ChatClient
         self._answers: GroupCommit
 
@@ -109,13 +110,14 @@ class Round:
             return None
         if not schedule or not desk.limits.room(len(self._tasks)):
             return FOREVER
-        if schedule.fresh and desk.health.is_down(now):
+        # Without fresh rows as probes, a row is tried once more when the time is over: see _retry.
+        if schedule.fresh and desk.health.is_down(now, len(self._tasks)):
             self._give_up(now - desk.health.since, desk.health.last)
             return 0.0
         if (delay := desk.limits.delay(now)) > 0:
             return delay
         waiting = len(schedule.fresh)
-        job = schedule.take(now, desk.health.allows_fresh(now))
+        job = schedule.take(now, desk.health.allows_fresh(now), probe=desk.health.is_open)
         if job is None:
             due = schedule.next_retry()
             return min(PROBE_WAIT, max(0.001, due - now)) if due is not None else PROBE_WAIT
@@ -233,11 +235,13 @@ class Round:
             desk.books.release(call)
         else:
             self._settle_failure(job, call, failure)
-        desk.health.failed(now, self._scrub(failure.message))
-        job.fail(failure.reason, now, desk.health.responded_at)
-        # While there are fresh rows to probe with, an outage ends the round; without any, each row waits for itself.
-        waited_out = not self._schedule.fresh and now - job.away_since >= desk.health.patience
-        if waited_out or job.is_spent(desk.health.answered):
+        health, fresh = desk.health, bool(self._schedule.fresh)
+        job.fail(failure.reason, now, health.responded_at, spared=health.is_open and fresh)
+        health.failed(now, job, self._scrub(failure.message))
+        if health.is_down(now, len(self._tasks)):
+            self._give_up(now - health.since, health.last)
+            return
+        if health.leaves(job, now, fresh=fresh):
             self._leave(job, failure.reason, failure.message)
             return
         wait = backoff(job.tries, options.backoff_seconds, options.longest_backoff_seconds, random.random())

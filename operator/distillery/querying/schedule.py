@@ -45,17 +45,31 @@ class Job:
     usage: Usage | None = None
     """What failed calls cost, where the teacher said so."""
 
-    def fail(self, reason: UnansweredReason, now: float, responded_at: float) -> None:
-        """Note a failed call. Args: `responded_at` is when the teacher last understood any call."""
+    def fail(
+        self, reason: UnansweredReason, now: float, responded_at: float, *, spared: bool = False
+    ) -> None:
+        """Note a failed call.
+
+        Args:
+            reason: why; see AWAY.
+            now: when.
+            responded_at: when the teacher last understood any call.
+            spared: the teacher is doubted, and other rows can show whether rightly.
+        """
         self.tries += 1
         if reason not in AWAY:
-            self.failures[reason] += 1
+            self.failures[reason] += not spared
         elif responded_at > self.failed_at:
             self.failures[reason] += 1
             self.away_since = now
         else:
             self.away_since = min(self.away_since, now)
         self.failed_at = now
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it failed, others were answered, and it failed again: that is no outage."""
+        return sum(self.failures[reason] for reason in AWAY) > 1
 
     def is_spent(self, answered: bool) -> bool:
         """Return whether another try is pointless."""
@@ -74,8 +88,10 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.fresh) + len(self._retries)
 
-    def take(self, now: float, allow_fresh: bool) -> Job | None:
-        """Return the next job that may be sent now, or None."""
+    def take(self, now: float, allow_fresh: bool, *, probe: bool = False) -> Job | None:
+        """Return the next job that may be sent now, or None. A `probe` is a fresh row that goes before all others."""
+        if self.fresh and allow_fresh and probe:
+            return self.fresh.popleft()
         if self._retries and self._retries[0][0] <= now:
             return heapq.heappop(self._retries)[2]
         if self.fresh and allow_fresh:
