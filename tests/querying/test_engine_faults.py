@@ -1,6 +1,5 @@
 import re
 import socket
-import threading
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -13,6 +12,7 @@ from distillery.artifacts.directory import DirectoryStore
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Unanswered, Usage
 from distillery.querying.ledger import read_ledger
+from distillery.querying.round import REFUSED_LIMIT
 from fake_teacher import FakeTeacher, Fault
 from querying_builders import (
     KEY,
@@ -183,8 +183,8 @@ def test_a_teacher_that_only_refuses_for_its_rate_is_unavailable_in_the_end(stor
 REFUSALS = {
     "401": ("apiKeySecret", 8),
     "402": ("settle the account", 8),
-    "403": ("apiKeySecret", 8),
-    "404": ("spec.teacher.model", 8),
+    "403": ("apiKeySecret", REFUSED_LIMIT + 7),
+    "404": ("spec.teacher.model", REFUSED_LIMIT + 7),
     "quota": ("raise the quota", 8),
     "redirect": ("https://elsewhere.invalid/v1", 8),
 }
@@ -200,6 +200,45 @@ def test_a_closed_door_stops_the_stage_with_the_repair(store, kind):
         assert teacher.bill == []
     assert (failure.value.reason, failure.value.failure_class) == ("TeacherRefused", "user")
     assert "'large' at http://127.0.0.1" in failure.value.message
+
+
+@pytest.mark.parametrize("kind", ["403", "404"])
+def test_a_row_that_a_gateway_turns_away_is_left_once_the_teacher_has_answered_others(store, kind):
+    with FakeTeacher(faults=[Fault(kind, match="#70:"), Fault(kind, match="#80:")]) as teacher:
+        results = ask(teacher, store, make_questions(100))
+        assert teacher.counts[kind] == 2
+        again = ask(teacher, store, make_questions(100))
+        assert len(teacher.bill) == 98
+    for round_ in (results, again):
+        left = {result.question.row_id: result for result in round_ if isinstance(result, Unanswered)}
+        assert {row: result.reason for row, result in left.items()} == {
+            "r00070": "RequestRejected",
+            "r00080": "RequestRejected",
+        }
+        assert left["r00070"].message == f"HTTP {kind}: fault {kind}"
+
+
+def test_a_door_that_closes_in_mid_run_stops_the_stage_after_a_few_rows(store):
+    with FakeTeacher(faults=[Fault("403", after=30)]) as teacher:
+        with pytest.raises(StageFailed, match=r"refuses row 'r000\d\d': HTTP 403") as failure:
+            ask(teacher, store, make_questions(100))
+        assert REFUSED_LIMIT <= teacher.counts["403"] <= REFUSED_LIMIT + 7
+        assert len(teacher.bill) == 30
+    assert (failure.value.reason, failure.value.failure_class) == ("TeacherRefused", "user")
+
+
+def test_a_single_question_that_is_turned_away_before_any_answer_is_a_closed_door(store):
+    with (
+        FakeTeacher(faults=[Fault("403")]) as teacher,
+        pytest.raises(StageFailed, match="refuses row 'r00007'"),
+    ):
+        ask(teacher, store, [make_question(7)])
+
+
+def test_rows_turned_away_between_answers_never_stop_the_stage(store):
+    with FakeTeacher(faults=[Fault("403", match="invoice")]) as teacher:
+        results = ask(teacher, store, make_questions(90), rate_limits=RateLimits(concurrency=1))
+    assert sum(isinstance(result, Unanswered) for result in results) == 30
 
 
 def test_what_was_paid_before_the_door_closed_is_kept(store):
@@ -279,74 +318,6 @@ def test_a_single_row_is_left_without_an_answer_if_the_teacher_is_down(store):
     with FakeTeacher(faults=[Fault("500")]) as teacher:
         [result] = ask(teacher, store, [make_question(1)])
     assert result.reason == "ServerError"
-
-
-def test_an_outage_that_ends_in_time_costs_no_row(store):
-    options = replace(QUICK, outage_seconds=20)
-    with FakeTeacher(faults=[Fault("503", after=20, times=40)]) as teacher:
-        results = ask(teacher, store, make_questions(100), options=options)
-        assert all(isinstance(result, Answer) for result in results)
-        assert len(teacher.bill) == 100
-
-
-def away(teacher, *, after, seconds):
-    """Let the teacher be away for a while, from a call on that it has answered so many before."""
-    fault = Fault("503", after=after)
-    teacher.faults.append(fault)
-
-    def come_back():
-        while fault.seen <= after:
-            time.sleep(0.01)
-        time.sleep(seconds)
-        teacher.faults.remove(fault)
-
-    thread = threading.Thread(target=come_back, daemon=True)
-    thread.start()
-    return thread
-
-
-PATIENT = replace(QUICK, outage_seconds=3, startup_seconds=3, longest_backoff_seconds=0.1)
-"""Eight tries take a third of what these outages last."""
-
-
-@pytest.mark.parametrize("answered", [0, 60, 99], ids=["from the start", "all under way", "the last row"])
-def test_an_outage_costs_no_row_when_no_fresh_row_is_left(store, answered):
-    with FakeTeacher() as teacher:
-        back = away(teacher, after=answered, seconds=1.5)
-        results = ask(teacher, store, make_questions(100), PATIENT, rate_limits=RateLimits(concurrency=100))
-        back.join()
-        assert all(isinstance(result, Answer) for result in results)
-        assert len(teacher.bill) == 100
-
-
-@pytest.mark.parametrize("answered", [0, 80], ids=["from the start", "all under way"])
-def test_an_outage_that_lasts_ends_the_round_also_when_no_fresh_row_is_left(store, answered):
-    with FakeTeacher(faults=[Fault("503", after=answered)]) as teacher:
-        with pytest.raises(StageFailed, match="has not answered for") as failure:
-            ask(teacher, store, make_questions(100), rate_limits=RateLimits(concurrency=100))
-        assert len(teacher.bill) == answered
-    assert (failure.value.reason, failure.value.failure_class) == ("TeacherUnavailable", "infrastructure")
-
-
-def test_a_few_last_rows_that_always_fail_stay_unanswered_and_do_not_hold_up_the_stage(store):
-    with FakeTeacher(faults=[Fault("500", match="#98:"), Fault("disconnect", match="#99:")]) as teacher:
-        results = ask(teacher, store, make_questions(100))
-        again = ask(teacher, store, make_questions(100))
-        assert len(teacher.bill) == 98
-    for round_ in (results, again):
-        left = [result for result in round_ if isinstance(result, Unanswered)]
-        assert [result.reason for result in left] == ["ServerError", "ConnectionLost"]
-
-
-def test_an_outage_in_the_middle_keeps_what_was_paid(store):
-    with FakeTeacher(faults=[Fault("503", after=20)]) as teacher:
-        with pytest.raises(StageFailed) as failure:
-            ask(teacher, store, make_questions(200))
-        assert failure.value.reason == "TeacherUnavailable"
-        assert spent_exactly(store, teacher)
-        teacher.faults.clear()
-        ask(teacher, store, make_questions(200))
-        assert len(teacher.bill) == 200
 
 
 def test_a_wrong_path_on_the_server_is_a_closed_door(store):

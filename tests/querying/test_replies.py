@@ -164,9 +164,14 @@ FAILURES = {
     ),
     "401": (error("bad key"), 401, Refused(401, "HTTP 401: bad key")),
     "402": (error("pay"), 402, Refused(402, "HTTP 402: pay")),
-    "403": (error("no"), 403, Refused(403, "HTTP 403: no")),
-    "404": ({"detail": "Not Found"}, 404, Refused(404, "HTTP 404")),
-    "an error that is a string": ({"error": "no such model"}, 404, Refused(404, "HTTP 404: no such model")),
+    "403": (error("no"), 403, Refused(403, "HTTP 403: no", of_row=True)),
+    "404": ({"detail": "Not Found"}, 404, Refused(404, "HTTP 404", of_row=True)),
+    "an error that is a string": (
+        {"error": "no such model"},
+        404,
+        Refused(404, "HTTP 404: no such model", of_row=True),
+    ),
+    "no quota left, said with 403": (error("pay", "insufficient_quota"), 403, Refused(403, "HTTP 403: pay")),
     "no quota left": (
         error("quota", "insufficient_quota"),
         429,

@@ -18,13 +18,13 @@ _REPAIRS = {
 _WHEREVER = "correct spec.teacher.endpoint"
 
 
-def refused(settings: TeacherSettings, status: int, message: str) -> StageFailed:
-    """The teacher turns every call away."""
+def refused(settings: TeacherSettings, status: int, row: str, message: str) -> StageFailed:
+    """The teacher turns every call away; `row` is the id of the one that says so."""
     if status == 401 and settings.api_key_secret is None:
         repair = "name the Secret with the key in spec.teacher.endpoint.apiKeySecret"
     else:
         repair = _REPAIRS.get(status, "correct spec.teacher.endpoint.url" if status < 400 else _WHEREVER)
-    return StageFailed("TeacherRefused", f"{_who(settings)} refuses: {message} → {repair}")
+    return StageFailed("TeacherRefused", f"{_who(settings)} refuses row {row!r}: {message} → {repair}")
 
 
 def rejects_everything(settings: TeacherSettings, message: str) -> StageFailed:

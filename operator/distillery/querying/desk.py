@@ -61,3 +61,5 @@ class Desk:
     """Whether the teacher ever answered such a question, now or before: then rejections are the rows' fault."""
     rejected_in_a_row: int = 0
     """Rows that the teacher found unacceptable before it accepted any."""
+    refused_in_a_row: int = 0
+    """Rows at which the door seemed closed, without an answer between."""

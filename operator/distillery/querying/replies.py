@@ -17,6 +17,8 @@ QUOTED = 300
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 RETRIED = frozenset({408, 409, 425})
 REFUSED = frozenset({401, 402, 403, 404, 405, 407, 410})
+OF_ROWS = frozenset({403, 404, 410})
+"""Those that firewalls and moderating gateways also answer to a single text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,14 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The teacher turns all of us away: wrong key, no such model, no money left. `status` is the HTTP status."""
+    """The teacher turns all of us away: wrong key, no such model, no money left. `status` is the HTTP status.
+
+    `of_row` says that it may be this row alone.
+    """
 
     status: int
     message: str
+    of_row: bool = False
 
 
 Outcome = Completed | Failed | RateLimited | Rejected | Refused
@@ -82,7 +88,7 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float)
     if status in RETRIED or status >= 500:
         return Failed("ServerError", text)
     if status in REFUSED:
-        return Refused(status, text)
+        return Refused(status, text, status in OF_ROWS and code not in QUOTA_CODES)
     if 300 <= status < 400:
         location = headers.get("Location", "elsewhere")
         return Refused(status, f"HTTP {status}: the address redirects to {location[:QUOTED]}")

@@ -15,7 +15,7 @@ from typing import assert_never
 
 import msgspec
 
-from distillery.errors import StageStopped
+from distillery.errors import StageFailed, StageStopped
 from distillery.querying import complaints
 from distillery.querying.answers import Unanswered, UnansweredReason, Usage
 from distillery.querying.books import Call
@@ -41,6 +41,8 @@ INTENT_SECONDS = 0.02
 """Calls that start within this time share one ledger entry."""
 REJECTED_LIMIT = 20
 """So many unacceptable rows in a row, and not one accepted: it is not the rows."""
+REFUSED_LIMIT = 8
+"""So many rows in a row that are turned away as all would be, without an answer between: it is not the rows."""
 FOREVER = 3600.0
 PROBE_WAIT = 0.25
 
@@ -63,6 +65,8 @@ class Round:
         self._changed = asyncio.Event()
         self._ending: BaseException | None = None
         self._limited_since: float | None = None
+        self._closed: StageFailed | None = None
+        """What to end with if it turns out that the teacher answers nobody."""
         desk.health.begin()
         self._client: ChatClient
         self._answers: GroupCommit
@@ -92,6 +96,8 @@ class Round:
                 desk.limits.end()
                 await asyncio.wait([keeper])
                 desk.books.commit = None
+        if self._ending is None and not desk.accepted:
+            self._ending = self._closed
         if self._ending is not None:
             raise self._ending
 
@@ -187,8 +193,7 @@ class Round:
                     self._end(complaints.rejects_everything(desk.settings, self._scrub(outcome.message)))
             case Refused():
                 desk.books.release(call)
-                message = self._scrub(outcome.message)
-                self._end(complaints.refused(desk.settings, outcome.status, message))
+                self._turn_away(job, outcome, now)
             case _:
                 assert_never(outcome)
 
@@ -216,9 +221,22 @@ class Round:
         self._results[job.key] = record
         desk.health.succeeded(now)
         desk.accepted = True
+        desk.refused_in_a_row = 0
         self._limited_since = None
         desk.notes.note(answer)
         self._watch.done(failed=False)
+
+    def _turn_away(self, job: Job, refusal: Refused, now: float) -> None:
+        """End the round at a closed door, or leave this row as long as the door may be open to others."""
+        desk = self._desk
+        message = self._scrub(refusal.message)
+        self._closed = complaints.refused(desk.settings, refusal.status, job.question.row_id, message)
+        desk.refused_in_a_row += 1
+        if not refusal.of_row or desk.refused_in_a_row >= REFUSED_LIMIT:
+            self._end(self._closed)
+            return
+        desk.health.responded(now)
+        self._leave(job, "RequestRejected", refusal.message)
 
     def _settle(self, call: Call, usage: Usage | None) -> None:
         desk = self._desk
