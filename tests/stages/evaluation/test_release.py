@@ -13,7 +13,13 @@ import pytest
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.store import ObjectStat
 from distillery.errors import StageFailed, TransientError
-from distillery.stages.evaluation.release import Publication, publish
+from distillery.stages import asking
+from distillery.stages.evaluation import driver
+from distillery.stages.evaluation.release import Publication, publish, released_document
+from distillery.stages.evaluation.student_answers import Student
+from evaluation_stage import KeywordModel, World, make_params
+from fake_teacher import FakeTeacher
+from querying_builders import QUICK
 
 OLD, NEW = "a" * 64, "b" * 64
 
@@ -211,3 +217,46 @@ def test_an_unreadable_document_names_itself_and_the_repair(tmp_path: Path, mode
     store.put(f"models/router/{key}", b"{")
     with pytest.raises(StageFailed, match="delete it in the store"):
         publish(store, publication(model), now=1.0)
+
+
+def test_a_document_is_that_of_the_release_once_it_is_complete(tmp_path: Path, model: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    with pytest.raises(KeyboardInterrupt):
+        publish(Dying(store, 4), publication(model, report=b'{"p95Ms": 1}'), now=1.0)
+    assert store.stat(f"models/router/{NEW[:12]}/report.html") is not None
+    assert released_document(store, "router", NEW, "report.html") is None
+    publish(store, publication(model, report=b'{"p95Ms": 2}'), now=1.0)
+    assert released_document(store, "router", NEW, "report.html") == {"p95Ms": 1}
+    assert released_document(store, "router", NEW, "nothing.json") is None
+    assert released_document(store, "router", OLD, "report.html") is None
+
+
+def test_a_verdict_that_released_stays_although_its_process_died_and_the_next_one_is_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish_and_die(*what: Any) -> str:
+        publish(*what)
+        raise KeyboardInterrupt
+
+    def take(seconds: float) -> None:
+        monkeypatch.setattr(Student, "time", lambda self, rows, *_: [seconds] * len(rows))
+
+    monkeypatch.setattr(driver.StudentModel, "load", lambda folder, threads=None: KeywordModel())
+    monkeypatch.setattr(asking, "EngineOptions", lambda: QUICK)
+    world = World(tmp_path)
+    with FakeTeacher() as teacher:
+        gates = {"retention": {"min": 0.85}, "latency": {"p95Ms": 100}}
+        params = make_params(teacher.url, evaluation={"gates": gates})
+        take(0.09)
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "publish", publish_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                world.run(params)
+        take(0.11)
+        again, anew = world.run(params), world.run(params, identity="f" * 64)
+    released = read(world.store, f"models/router/{'e' * 12}/verdict.json")
+    assert again.document("verdict.json") == released
+    assert again.result.summary["verdict"] == "passed"
+    assert again.result.summary["releaseVersion"] == "e" * 12
+    assert again.document("latency.json")["student"]["p95Ms"] == 90
+    assert anew.result.summary["verdict"] == "failed"

@@ -34,7 +34,7 @@ from distillery.stages.evaluation.quality import (
     measure,
     slice_names,
 )
-from distillery.stages.evaluation.release import Publication, publish
+from distillery.stages.evaluation.release import Publication, publish, released_document
 from distillery.stages.evaluation.report.page import render_report
 from distillery.stages.evaluation.rows import ScoredRow, prediction, read_test_rows, row_score_of, score_rows
 from distillery.stages.evaluation.spec import EvaluationParams
@@ -102,7 +102,7 @@ def _gather(
 ) -> Evidence:
     scored, quality, metrics = measured
     inputs = context.inputs
-    latency = latency_document(said.again, said.student_seconds)
+    latency = _latency(context, params, said)
     bought = usages_of(read_table(inputs["teacher"].local("completions.parquet"), _BOUGHT))
     bought += usage_of_answers([*said.teacher, *said.again])
     return Evidence(
@@ -121,6 +121,13 @@ def _gather(
         coverage=json.loads(inputs["dataset"].read("coverage.json")),
         parents={name: artifact.manifest for name, artifact in inputs.items()},
     )
+
+
+def _latency(context: StageContext, params: EvaluationParams, said: Interview) -> Mapping[str, Any]:
+    """Return latency.json: that of the release if a killed run left one, or its verdict might not be repeated."""
+    name = params.release.name if params.release else None
+    released = name and released_document(context.store, name, context.identity, "latency.json")
+    return released or latency_document(said.again, said.student_seconds)
 
 
 def _documents(evidence: Evidence) -> dict[str, bytes]:

@@ -52,8 +52,17 @@ def publish(store: ObjectStore, publication: Publication, now: float) -> str:
     release = _read(store, prefix + RELEASE)
     if release is None:
         release = _write_release(store, prefix, publication, now)
-    _point(store, publication, str(release["createdAt"]))
+    _point(store, publication, str(release.get("createdAt", "")))
     return publication.version
+
+
+def released_document(store: ObjectStore, name: str, identity: str, path: str) -> dict[str, Any] | None:
+    """Return a JSON document of an evaluation's release; None before that release is complete.
+
+    Raises: what the store raises; StageFailed(ReleaseCorrupt).
+    """
+    prefix = layout.release(name, identity[:VERSION_LENGTH])
+    return None if _read(store, prefix + RELEASE) is None else _read(store, prefix + path)
 
 
 def _write_release(store: ObjectStore, prefix: str, publication: Publication, now: float) -> dict[str, Any]:
@@ -95,7 +104,7 @@ def _point(store: ObjectStore, publication: Publication, created_at: str) -> Non
     )
     for _ in range(TRIES):
         stat, current = store.stat(key), _read(store, key)
-        if current is not None and str(current["createdAt"]) >= created_at:
+        if current is not None and str(current.get("createdAt", "")) >= created_at:
             return
         try:
             if stat is None or current is None:
@@ -114,7 +123,7 @@ def _read(store: ObjectStore, key: str) -> dict[str, Any] | None:
     except MissingObject:
         return None
     try:
-        return {"createdAt": "", **json.loads(data)}
+        return {**json.loads(data)}
     except (ValueError, TypeError):
         message = f"{store.uri}/{key} is not readable: delete it in the store and run again"
         raise StageFailed("ReleaseCorrupt", message) from None
