@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 
 from distillery.api.v1alpha1.status import GateStatus
+from distillery.api.v1alpha1.teacher import RateLimits
 from distillery.artifacts.manifest import digest, logical_digest
 from distillery.artifacts.tables import PREDICTIONS, rows_digest
 from distillery.errors import StageFailed, StageStopped
 from distillery.stages import asking
 from distillery.stages.evaluation import driver
 from evaluation_stage import KeywordModel, World, make_params, make_rows
-from fake_teacher import FakeTeacher, Fault
+from fake_teacher import FakeTeacher, Fault, FaultKind
 from querying_builders import QUICK
 
 FILES = {
@@ -158,6 +160,28 @@ def test_rows_without_an_answer_are_left_out_counted_and_fail_above_the_limit(tm
         ]
         tolerant = world.run(make_params(teacher.url, max_failed=0.1))
         assert tolerant.result.summary["verdict"] == "passed"
+
+
+def test_an_outage_while_all_test_rows_are_under_way_changes_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "EngineOptions", lambda: replace(QUICK, startup_seconds=20))
+    with FakeTeacher(faults=[Fault("503", times=12 * 120)]) as teacher:
+        world = World(tmp_path)
+        limits = RateLimits(concurrency=120)
+        attempt = world.run(make_params(teacher.url, teacher={"rate_limits": limits}))
+    assert (attempt.result.summary["verdict"], attempt.result.summary["teacherFailed"]) == ("passed", 0)
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("503", "TeacherUnavailable"), ("hang", "TooManyFailed")])
+def test_a_teacher_that_stays_away_while_all_test_rows_are_under_way_is_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FaultKind, reason: str
+) -> None:
+    monkeypatch.setattr(asking, "EngineOptions", lambda: replace(QUICK, timeout_seconds=0.5))
+    limits = {"rate_limits": RateLimits(concurrency=120)}
+    with FakeTeacher(faults=[Fault(kind)]) as teacher, pytest.raises(StageFailed) as failed:
+        World(tmp_path).run(make_params(teacher.url, teacher=limits))
+    assert (failed.value.reason, failed.value.failure_class) == (reason, "infrastructure")
 
 
 def test_a_teacher_that_is_away_is_no_verdict(tmp_path: Path) -> None:
