@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from distillery.api.v1alpha1.common import SecretKey
 from distillery.api.v1alpha1.teacher import Pilot, RateLimits
@@ -26,8 +27,10 @@ from distillery.settings import secret_variable
 from distillery.stages import asking
 from distillery.stages.student import driver as student
 from distillery.stages.student.checkpoints import Checkpoints
+from distillery.stages.teacher import crew
 from distillery.stages.teacher import driver as teacher_stage
 from distillery.stages.teacher.crew import Crew
+from distillery.stages.teacher.fleet import Fleet, Member
 from fake_teacher import FakeTeacher
 from querying_builders import QUICK, bill_micro
 from stages.student import test_driver as student_tests
@@ -71,8 +74,8 @@ class Hired:
         self.members: list[Any] = []
         hire = Crew.hire
 
-        def remember(crew: Crew, node: str) -> Any:
-            member = hire(crew, node)
+        def remember(of: Crew, node: str) -> Any:
+            member = hire(of, node)
             self.nodes.append(node)
             self.members.append(member)
             return member
@@ -165,6 +168,112 @@ def test_a_member_that_is_killed_is_replaced_and_no_answer_is_bought_twice(
     cost = attempt.result.cost
     assert abs(cost.spent_micro - totals.spent_micro) <= 1
     assert abs(cost.unknown_micro - totals.unknown_micro) <= 1
+
+
+@ray.remote(num_cpus=0)
+def unavailable() -> None:
+    """What Ray says of an actor to which the connection has just broken."""
+    raise ActorUnavailableError("the connection broke", None)
+
+
+def lose_sight_of_the_first_member(monkeypatch: pytest.MonkeyPatch, due: Callable[[], bool]) -> list[str]:
+    """Let Ray say once of the first member that it is unavailable, although nothing ails it; returns its name then."""
+    listen, lost = Fleet._listen, []
+
+    def listen_in_vain(fleet: Fleet, member: Member, *round_: Any) -> Any:
+        if member.name == "member-1" and not lost and due():
+            lost.append(member.name)
+            member.reply = unavailable.remote()
+        return listen(fleet, member, *round_)
+
+    monkeypatch.setattr(Fleet, "_listen", listen_in_vain)
+    return lost
+
+
+def slow_to_come(monkeypatch: pytest.MonkeyPatch, lost: list[str]) -> None:
+    """Let the place of a replacement be found only after a while."""
+    find = Crew.node
+
+    def find_later(of: Crew, stop_requested: Callable[[], bool]) -> str:
+        time.sleep(3.0 if lost else 0.0)
+        return find(of, stop_requested)
+
+    monkeypatch.setattr(Crew, "node", find_later)
+
+
+def test_a_member_that_is_only_out_of_sight_is_ended_and_its_answers_are_not_bought_again(
+    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeTeacher(delay=0.05) as teacher:
+        slow_to_come(
+            monkeypatch, lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 100)
+        )
+        params = make_params(teacher.url, teacher=SHARED)
+        attempt = run_teacher(World(tmp_path).with_rows(make_rows(570, 30)), params)
+        bill = list(teacher.bill)
+    assert len(hired.members) == PODS + 1
+    assert len({call["row"] for call in bill}) == 600
+    assert len(bill) - 600 <= CONCURRENCY + CONCURRENCY / 0.05 * 0.1
+    with pytest.raises(ActorDiedError):
+        ray.get(hired.members[0].__ray_ready__.remote())
+    totals = read_ledger(attempt.world.store, "job-1")
+    assert totals.exact.spent + totals.exact.unknown >= bill_micro(bill) * 10**6
+    assert abs(attempt.result.cost.spent_micro - totals.spent_micro) <= 1
+
+
+def test_a_member_that_cannot_be_killed_buys_nothing_more_either(
+    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill = ray.kill
+    monkeypatch.setattr(ray, "kill", lambda actor: None if actor is hired.members[0] else kill(actor))
+    monkeypatch.setattr(crew, "GONE_SECONDS", 0.5)
+    with FakeTeacher(delay=0.05) as teacher:
+        slow_to_come(
+            monkeypatch, lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 100)
+        )
+        params = make_params(teacher.url, teacher=SHARED)
+        run_teacher(World(tmp_path).with_rows(make_rows(570, 30)), params)
+        bill = list(teacher.bill)
+    assert ray.get(hired.members[0].__ray_ready__.remote())
+    kill(hired.members[0])
+    assert len({call["row"] for call in bill}) == 600
+    assert len(bill) - 600 <= CONCURRENCY + CONCURRENCY / 0.05 * 0.1
+
+
+def test_the_budget_comes_to_its_end_although_a_member_was_out_of_sight(
+    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path).with_rows(make_rows(570, 10, 20))
+    with FakeTeacher(delay=0.05) as teacher:
+        lost = lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 60)
+        slow_to_come(monkeypatch, lost)
+        params = {**SHARED, "max_cost": Decimal("0.02")}
+        with pytest.raises(StageFailed, match=r"question\(s\) are not asked") as failure:
+            run_teacher(world, make_params(teacher.url, pilot=Pilot(rows=20), teacher=params))
+        assert lost == ["member-1"]
+        assert failure.value.reason == "BudgetReached"
+        assert bill_micro(teacher.bill) <= 20000
+
+
+def test_jobs_that_never_reached_a_member_are_given_to_another(
+    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, deaf = Fleet._start, []
+
+    def start_in_vain(fleet: Fleet, member: Member, jobs: Any) -> None:
+        if member.name == "member-1" and not deaf and len(jobs) > 40:
+            deaf.append(member.name)
+            member.jobs, member.reply, member.news = jobs, None, replace(member.news, done=False)
+        else:
+            start(fleet, member, jobs)
+
+    monkeypatch.setattr(Fleet, "_start", start_in_vain)
+    with FakeTeacher() as teacher:
+        params = make_params(teacher.url, teacher=SHARED)
+        attempt = run_teacher(World(tmp_path).with_rows(make_rows(270, 10)), params)
+        assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 280
+    assert deaf == ["member-1"]
+    assert len(attempt.completions) == 280
 
 
 def test_a_stop_request_reaches_the_pods_and_the_rest_follows_later(hired: Hired, tmp_path: Path) -> None:

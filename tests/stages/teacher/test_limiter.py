@@ -106,6 +106,56 @@ def test_a_lost_member_leaves_what_the_ledger_says_it_has_spent():
     assert ask(limiter, "b", waiting=9).concurrency == 8
 
 
+def test_a_member_that_was_taken_for_dead_and_comes_back_gets_nothing_and_takes_nothing_from_the_others():
+    limiter = begun(rate=6000, limit=100)
+    ask(limiter, "a", waiting=9, calls=4, wanted=50)
+    limiter.forget("a", paid=20)
+    for tick in range(1, 30):
+        ghost = ask(limiter, "a", now=0.1 * tick, under_way=2, waiting=9, calls=4, paid=1, wanted=50)
+        assert (ghost.concurrency, ghost.starts, ghost.money) == (0, (), 0)
+    assert limiter.budget.spent == 20  # the ledger had counted its calls under way
+    grant = ask(limiter, "b", now=3.0, waiting=9, calls=4, wanted=80)
+    assert (grant.concurrency, len(grant.starts), grant.money) == (8, 4, 80)
+    ask(limiter, "b", now=3.1, paid=80)
+    assert ask(limiter, "b", now=3.2, waiting=9, wanted=20, least=20).final  # and the stage comes to its end
+
+
+def test_a_ghost_of_an_unlimited_fleet_gets_nothing_either():
+    limiter = begun()
+    limiter.forget("a", paid=0)
+    ghost = ask(limiter, "a", waiting=9, calls=4)
+    assert (ghost.concurrency, ghost.starts, ghost.money) == (0, (), None)
+
+
+def test_a_member_that_is_dismissed_gets_nothing_more_and_what_it_has_counts_until_it_is_gone():
+    limiter = begun(limit=100)
+    ask(limiter, "a", waiting=9, wanted=60)
+    limiter.dismiss("a")
+    news = ask(limiter, "a", under_way=4, waiting=9, paid=10, wanted=40)
+    assert (news.concurrency, news.starts, news.money, news.final) == (0, (), 0, False)
+    assert limiter.budget.spent == 10
+    other = ask(limiter, "b", waiting=9, wanted=90)
+    assert (other.concurrency, other.money) == (4, 40)
+    limiter.forget("a", paid=30)
+    assert limiter.budget.spent == 30
+    other = ask(limiter, "b", waiting=9, wanted=90)
+    assert (other.concurrency, other.money) == (8, 30)
+
+
+def test_refusals_count_whoever_tells_of_them():
+    limiter = begun(rate=6000)
+    limiter.forget("a", paid=0)
+    ask(limiter, "a", refusals=(0.8,))
+    assert ask(limiter, "b", now=0.1, waiting=9, calls=4).pause > 0.6
+
+
+def test_a_member_may_be_dismissed_that_the_limiter_never_knew():
+    limiter = begun(limit=100)
+    limiter.dismiss("c")
+    limiter.forget("c", paid=5)
+    assert limiter.budget.spent == 5
+
+
 step = st.tuples(
     st.sampled_from("abc"), st.floats(0.0, 0.3), st.integers(0, 9), st.integers(0, 30), st.floats(0.0, 1.0)
 )

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import ray
+from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distillery.errors import StageFailed, StageStopped
 from distillery.querying.budget import Budget
 from distillery.stages.teacher.asker import Asker
-from distillery.stages.teacher.leasing import Grant, Request
+from distillery.stages.teacher.leasing import LAPSE, Grant, Request
 from distillery.stages.teacher.limiter import Limiter
 
 GATHER_SECONDS = 60.0
@@ -25,6 +26,8 @@ SECOND_CHOICE_SECONDS = 5.0
 PAUSE = 0.5
 AVOID_SECONDS = 60.0
 """Ray may take a pod that has just died for alive as long as this."""
+GONE_SECONDS = 10.0
+"""So long is waited, after its last grant has lapsed, for Ray's word that a member has ended."""
 
 
 class LimiterActor:
@@ -45,6 +48,10 @@ class LimiterActor:
     def enrol(self, name: str, jobs: int) -> None:
         """Expect a new member."""
         self._limiter.enrol(name, jobs)
+
+    def dismiss(self, name: str) -> None:
+        """Grant a member nothing more."""
+        self._limiter.dismiss(name)
 
     def forget(self, name: str, paid: int) -> None:
         """Drop a lost member."""
@@ -77,6 +84,15 @@ class Crew:
         self._avoided[node] = time.monotonic() + AVOID_SECONDS
         self._hired[node] -= 1
 
+    def end(self, name: str, actor: Any) -> None:
+        """End a member, whether it is dead or only out of sight; it starts no call after this returns."""
+        ray.get(self.limiter.dismiss.remote(name))
+        ray.kill(actor)
+        time.sleep(LAPSE)  # Ray may count it as dead before its pod has heard of it, or can hear of it
+        until = time.monotonic() + GONE_SECONDS
+        while not _died(actor) and time.monotonic() < until:
+            time.sleep(PAUSE)
+
     def await_nodes(self, wanted: int, stop_requested: Callable[[], bool]) -> int:
         """Wait until so many worker nodes are there; returns how many came within a minute."""
         until = time.monotonic() + GATHER_SECONDS
@@ -105,6 +121,17 @@ class Crew:
         """End all actors."""
         for actor in (*members, self.limiter):
             ray.kill(actor)
+
+
+def _died(actor: Any) -> bool:
+    """Return whether Ray says that an actor has ended, and not only that it is out of reach."""
+    try:
+        ray.get(actor.__ray_ready__.remote(), timeout=PAUSE)
+    except ActorDiedError:
+        return True
+    except RayError:
+        return False
+    return False
 
 
 def _workers() -> list[str]:

@@ -205,7 +205,10 @@ class Fleet:
             raise self._told(trouble, results)
 
     def _listen(self, member: Member, watch: Watch, results: Purchases, stop: bool) -> DistilleryError | None:
-        """Take in a member's news; replace it if it is gone. Returns its trouble."""
+        """Take in a member's news; replace it if it is gone, or says that it is done and is not.
+
+        Returns its trouble. A lost connection may lose jobs on their way to a member that lives.
+        """
         reply, member.reply = member.reply, None
         try:
             member.news = ray.get(reply)
@@ -214,7 +217,10 @@ class Fleet:
         for warning in member.news.warnings:
             self._notes.warn_once(warning, warning)
         self._file(member.news.results, watch, results)
-        return member.news.error
+        news = member.news
+        if news.done and news.error is None and any(job.key not in results for job in member.jobs):
+            return self._replace(member, watch, results, stop)
+        return news.error
 
     def _file(
         self, found: Iterable[tuple[str, AnswerRecord | Unanswered]], watch: Watch, results: Purchases
@@ -231,32 +237,37 @@ class Fleet:
         """Settle what a lost member has cost and give its open jobs to a new one. Returns its trouble."""
         assert self._crew is not None
         try:
-            left, recovered = self._bury(member, watch, results)
+            recovered = self._bury(member)
             self._count_loss()
-            if stop:
-                return StageStopped("stop requested")
-            new = self._hire(recovered)
+            new = None if stop else self._hire(recovered)
+            left = self._left(member, watch, results)  # not before: to hire takes minutes if a pod must come
         except DistilleryError as trouble:
             return trouble
+        if new is None:
+            return StageStopped("stop requested")
         self._members.append(new)
         ray.get(self._crew.limiter.enrol.remote(new.name, len(left)))
         self._start(new, left)
         return None
 
-    def _bury(self, member: Member, watch: Watch, results: Purchases) -> tuple[list[Job], Sequence[Settled]]:
-        """Return the jobs that a lost member left, and what became of the calls it had under way."""
+    def _bury(self, member: Member) -> Sequence[Settled]:
+        """End a lost member, which may be alive, and return what became of the calls it had under way."""
         assert self._crew is not None
         self._members.remove(member)
         self._crew.avoid(member.node)
-        uid, warn = self._context.run.job_uid, self._options.warn
-        last = read_writer(self._context.store, uid, member.writer, warn)
+        self._crew.end(member.name, member.actor)
+        last = read_writer(self._context.store, self._context.run.job_uid, member.writer, self._options.warn)
         self._lost.append(last.tally)
         ray.get(self._crew.limiter.forget.remote(member.name, last.tally.spent + last.tally.unknown))
+        return last.recovered
+
+    def _left(self, member: Member, watch: Watch, results: Purchases) -> list[Job]:
+        """Return the jobs that a lost member left, less those whose answers stand in the journal."""
         open_jobs = [job for job in member.jobs if job.key not in results]
         top = self._settings.parameters.top_logprobs
         found = self._cache.find({job.key: top for job in open_jobs})
         self._file(found.items(), watch, results)
-        return [job for job in open_jobs if job.key not in found], last.recovered
+        return [job for job in open_jobs if job.key not in found]
 
     def _told(self, trouble: DistilleryError, results: Purchases) -> DistilleryError:
         """Return the trouble as it is, but of the whole fleet where it is about money."""

@@ -15,6 +15,8 @@ HORIZON = 0.15
 """Starts are granted so far ahead: a period, and what it takes to hear of them."""
 VALID = 2.0
 """Without a new grant, a member starts nothing after so many seconds."""
+LAPSE = VALID + PERIOD
+"""So long after the last grant was given none is in force any more; it took a moment to travel."""
 
 
 @dataclass(frozen=True, slots=True)

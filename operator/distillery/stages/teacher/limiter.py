@@ -7,6 +7,7 @@ bounded by what members hold, and lent money counts as spent until it is returne
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ from distillery.stages.teacher.leasing import HORIZON, Grant, Request
 
 HUNGRY = 0.5
 """Seconds for which a member that got less than it could use counts as waiting for its turn."""
+REMEMBERED = 1000
+"""So many members that are gone are known by name; a fleet gives up long before it has lost as many."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Limiter:
         self.budget = Budget(limit)
         self.pacer = Pacer(requests_per_minute)
         self._members: dict[str, Member] = {}
+        self._gone: deque[str] = deque(maxlen=REMEMBERED)
         self._concurrency = 0
         self._turn = 0
 
@@ -57,15 +61,26 @@ class Limiter:
         """Expect a member with so many jobs."""
         self._members.setdefault(name, Member()).wants = min(jobs, self._concurrency)
 
+    def dismiss(self, name: str) -> None:
+        """Grant a member nothing more, ever; what it has counts as used until it is forgotten."""
+        if name not in self._gone:
+            self._gone.append(name)
+        if (member := self._members.get(name)) is not None:
+            member.wants, member.hungry_until = 0, float("-inf")
+
     def forget(self, name: str, paid: int) -> None:
         """Drop a member that is gone and, by the ledger, has spent `paid` picos at most."""
+        self.dismiss(name)
         member = self._members.pop(name, Member())
         self.budget.spent += max(0, paid - member.paid)
 
     def exchange(self, request: Request, now: float) -> Grant:
         """Take a member's news and return what it may do."""
-        member = self._members.setdefault(request.member, Member())
         self.pacer.hear(now, request.accepted, request.refusals)
+        self.budget.overrun = max(self.budget.overrun, request.overrun)
+        if request.member in self._gone:
+            return self._refuse(request)
+        member = self._members.setdefault(request.member, Member())
         self._account(member, request)
         member.wants = min(request.under_way + request.waiting, self._concurrency)
         member.held = self._share(member, request.under_way)
@@ -79,11 +94,22 @@ class Limiter:
             budget=replace(self.budget),
         )
 
+    def _refuse(self, request: Request) -> Grant:
+        """Take the news of a member that was taken for dead, and grant it nothing.
+
+        Of one that is forgotten the ledger has counted already what its last calls can cost.
+        """
+        if (member := self._members.get(request.member)) is not None:
+            self._account(member, request)
+        nothing = None if self.budget.limit is None else 0
+        return Grant(
+            concurrency=0, starts=(), pause=0.0, money=nothing, final=False, budget=replace(self.budget)
+        )
+
     def _account(self, member: Member, request: Request) -> None:
         member.lent -= request.paid + request.returned
         member.paid += request.paid
         self.budget.spent += request.paid
-        self.budget.overrun = max(self.budget.overrun, request.overrun)
 
     def _share(self, member: Member, under_way: int) -> int:
         """Return how many calls the member may have under way.
