@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from typing import Any
 
 import ray
 
@@ -10,6 +13,8 @@ from distillery.settings import Settings
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Only handles and small messages pass through Ray here; its default would take a third of the memory."""
+PAUSE = 0.5
+"""Seconds between two looks at the cluster."""
 
 
 def connect(workers: int) -> None:
@@ -34,3 +39,17 @@ def connect(workers: int) -> None:
         logging_level=logging.ERROR,
         object_store_memory=OBJECT_STORE_BYTES,
     )
+
+
+def worker_nodes() -> list[dict[str, Any]]:
+    """Return, as Ray describes them, the nodes that may work: those with CPUs, and the head only if it is alone."""
+    alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    return [node for node in alive if "node:__internal_head__" not in node["Resources"]] or alive
+
+
+def await_nodes(wanted: int, seconds: float, stop_requested: Callable[[], bool]) -> list[dict[str, Any]]:
+    """Wait until so many worker nodes are there; return those that have come within so many seconds."""
+    until = time.monotonic() + seconds
+    while len(found := worker_nodes()) < wanted and time.monotonic() < until and not stop_requested():
+        time.sleep(PAUSE)
+    return found

@@ -28,7 +28,7 @@ def run(context: StageContext) -> StageResult:
     """Train the student of a StageRun.
 
     Raises: SpecError for a base or labels that cannot be used; StageFailed (Diverged, NoSoftLabels,
-    RowsTooLong, NoTrainingRows, TrainWorkerLost); StageStopped; TransientError.
+    RowsTooLong, NoTrainingRows, TrainWorkerLost, GPUsMissing); StageStopped; TransientError.
     """
     params = StudentParams.model_validate(context.run.params)
     checkpoints = Checkpoints(context.store, context.identity, context.scratch / "checkpoints", context.warn)

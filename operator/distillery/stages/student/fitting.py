@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -18,7 +19,9 @@ from ray.train.torch import TorchTrainer
 from distillery.errors import StageFailed, StageStopped
 from distillery.stages import cluster, report
 from distillery.stages.context import StageContext
+from distillery.stages.gpus import gpus_of_worker
 from distillery.stages.student.desk import News, open_desk
+from distillery.stages.student.spec import StudentParams
 from distillery.stages.student.training import Hooks
 from distillery.stages.student.work import Work, train
 from distillery.stages.student.worker import INTERVAL, train_loop
@@ -55,10 +58,12 @@ def fit_in_workers(context: StageContext, work: Work) -> None:
 
     A worker that is lost ends the attempt: who started it decides on another one, and counts them in one place.
 
-    Raises: what `train` raised over there; StageFailed(TrainWorkerLost) if a worker died or none came.
+    Raises: what `train` raised over there; StageFailed(TrainWorkerLost) if a worker died or did not come,
+    StageFailed(GPUsMissing).
     """
     context.progress(report.Progress(unit="steps", message="starting Ray"))
     cluster.connect(context.workers)
+    placement = scaling(context, work.params)
     desk = open_desk()
     ray.get(desk.bring.remote(work))
     # Ray Train keeps notes of its own, which we do not need: it silently resumes a run whose name it has seen,
@@ -67,7 +72,7 @@ def fit_in_workers(context: StageContext, work: Work) -> None:
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"desk": desk, "pods": context.workers > 0},
-        scaling_config=_scaling(context.workers),
+        scaling_config=placement,
         run_config=RunConfig(
             name=f"student-{context.identity[:12]}-{context.attempt}-{uuid.uuid4().hex[:8]}",
             storage_path=notes,
@@ -83,13 +88,33 @@ def fit_in_workers(context: StageContext, work: Work) -> None:
         shutil.rmtree(notes, ignore_errors=True)
 
 
-def _scaling(workers: int) -> ScalingConfig:
-    """Return one worker per pod, with a GPU if every pod has one."""
-    if not workers:
+def scaling(context: StageContext, params: StudentParams) -> ScalingConfig:
+    """Return one worker per pod, each with a GPU if pods have one; all pods are waited for.
+
+    Raises: StageFailed(TrainWorkerLost) if pods do not come, StageFailed(GPUsMissing); StageStopped.
+    """
+    wanted = context.workers
+    if not wanted:
         return ScalingConfig(num_workers=1, use_gpu=False)
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = sum(resources.get("GPU", 0) >= 1 for resources in alive) >= workers
-    return ScalingConfig(num_workers=workers, use_gpu=gpus, placement_strategy="STRICT_SPREAD")
+    nodes = cluster.await_nodes(wanted, START_SECONDS, context.stop_requested)
+    context.check_stop()
+    if len(nodes) < wanted:
+        late = f"{len(nodes)} of {wanted} worker pods have joined within {START_SECONDS:.0f} s"
+        raise _lost(TimeoutError(late))
+    use_gpu = _use_gpu(params, [node["Resources"] for node in nodes])
+    return ScalingConfig(num_workers=wanted, use_gpu=use_gpu, placement_strategy="STRICT_SPREAD")
+
+
+def _use_gpu(params: StudentParams, nodes: Sequence[Mapping[str, float]]) -> bool:
+    """Say whether to train on GPUs. On CPUs instead it would go on for days, so a missing one is a failure."""
+    workers = params.student.workers
+    equipped = sum(node.get("GPU", 0) >= 1 for node in nodes)
+    if equipped == len(nodes):
+        return True
+    if not equipped and not (workers and gpus_of_worker(workers.resources)):
+        return False
+    message = f"Ray sees a GPU on {equipped} of {len(nodes)} worker pods, and all need one"
+    raise StageFailed("GPUsMissing", f"{message}: see their resources and nodes", "infrastructure")
 
 
 class _Fit:
