@@ -212,7 +212,7 @@ def test_a_cluster_without_our_crds_or_with_older_ones_is_told(job_file: Path, t
     server.start()
     try:
         shell = Shell(server, "default", server.kubeconfig)
-        repair = "install distillery: helm install distillery charts/distillery"
+        repair = "install distillery as docs/install.md describes"
         said = f"error: the cluster does not know DistillationJobs → {repair}\n"
         assert shell.run("status", "tiny") == (1, "", said)
         server.act(lambda kube: install_kinds(kube, [older_crd(tmp_path)]))

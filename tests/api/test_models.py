@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from distillery.api.v1alpha1.common import MONEY, Workers, seconds_of
+from distillery.api.v1alpha1.common import MONEY, Workers, gpus_of_worker, seconds_of
 from distillery.api.v1alpha1.conditions import (
     MAX_MESSAGE,
     Condition,
@@ -153,6 +155,14 @@ def test_what_is_no_quantity_is_refused(amount: object) -> None:
 def test_quantities_are_kept_as_text() -> None:
     workers = Workers.model_validate({"resources": {"nvidia.com/gpu": 1, "cpu": "500m", "memory": "1.5Gi"}})
     assert workers.resources == {"nvidia.com/gpu": "1", "cpu": "500m", "memory": "1.5Gi"}
+
+
+@given(
+    st.dictionaries(st.sampled_from(["nvidia.com/gpu", "amd.com/gpu", "cpu", "x/gpus"]), st.integers(0, 99))
+)
+def test_gpus_are_counted_by_the_name_of_the_device(resources: dict[str, int]) -> None:
+    wanted = sum(amount for name, amount in resources.items() if name.endswith("/gpu"))
+    assert gpus_of_worker({name: str(amount) for name, amount in resources.items()}) == wanted
 
 
 def test_reasons_and_types_are_camel_case_words_spelt_once() -> None:

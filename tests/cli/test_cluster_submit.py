@@ -186,7 +186,7 @@ def test_a_missing_namespace_and_a_missing_crd_are_named(
     assert (done.code, done.err) == (1, f"error: namespace team-a does not exist → {repair}\n")
     cluster.answers["GET", "distillationjobs"] = lambda: web.Response(text="404 page not found", status=404)
     done = distillery("submit", str(job_file), "--kubeconfig", cluster.kubeconfig)
-    repair = "install distillery: helm install distillery charts/distillery"
+    repair = "install distillery as docs/install.md describes"
     assert (done.code, done.err) == (
         1,
         f"error: the cluster does not know DistillationJobs → {repair}\n",

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from api.corpus import cases
 from distillery.api.profiles import validate_profile
@@ -19,7 +17,6 @@ from distillery.planning.profile import (
     BuiltinProfile,
     Profile,
     effective_storage,
-    gpus_of_worker,
     resolve,
     violations,
 )
@@ -198,14 +195,6 @@ def test_a_long_list_of_patterns_is_cut() -> None:
     hosts = [f"host{number}.example.org" for number in range(20)]
     repair = judged(make_spec(), allowed={"teacherHosts": hosts})[0].repair
     assert repair == f"use one of: {', '.join(hosts[:8])}, …"
-
-
-@given(
-    st.dictionaries(st.sampled_from(["nvidia.com/gpu", "amd.com/gpu", "cpu", "x/gpus"]), st.integers(0, 99))
-)
-def test_gpus_are_counted_by_the_name_of_the_device(resources: dict[str, int]) -> None:
-    wanted = sum(amount for name, amount in resources.items() if name.endswith("/gpu"))
-    assert gpus_of_worker({name: str(amount) for name, amount in resources.items()}) == wanted
 
 
 def test_the_default_profile_is_the_annotated_one() -> None:

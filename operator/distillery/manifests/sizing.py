@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, Literal
 
-from distillery.api.v1alpha1.common import Workers
+from distillery.api.v1alpha1.common import Workers, gpus_of_worker
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
-from distillery.planning.profile import gpus_of_worker
 from distillery.stages.stage import StageName
 
 Role = Literal["head", "worker"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from fnmatch import translate
 from urllib.parse import urlsplit
 
 from distillery.api.base import WireModel
-from distillery.api.v1alpha1.common import Storage, Workers, seconds_of
+from distillery.api.v1alpha1.common import Storage, Workers, gpus_of_worker, seconds_of
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.api.v1alpha1.distillation_profile import (
     Allowed,
@@ -114,18 +114,6 @@ def _too_many_workers(spec: DistillationJobSpec, profile: Profile) -> Iterator[P
         if most is not None and workers.replicas > most:
             message = f"{workers.replicas} is more than {_rule(profile, 'ceilings.workers')} ({most}) allows"
             yield Problem(f"{path}.replicas", message, f"write at most {most}")
-
-
-def gpus_of_worker(resources: Mapping[str, str]) -> int:
-    """Return the GPUs among the resources of one worker: every resource whose name ends in `/gpu`.
-
-    Amounts that are no whole number do not pass validation and count as 0.
-    """
-    return sum(
-        int(amount)
-        for name, amount in resources.items()
-        if name.rpartition("/")[2] == "gpu" and amount.isdecimal()
-    )
 
 
 def _too_many_gpus(spec: DistillationJobSpec, profile: Profile) -> Iterator[Problem]:

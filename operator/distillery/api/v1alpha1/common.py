@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -92,6 +93,18 @@ class Workers(ApiModel):
     resources: Resources = {}
     """What each takes, as requests and limits: `cpu: 4`, `memory: 16Gi`, `nvidia.com/gpu: 1`; what is omitted
     comes from the profile."""
+
+
+def gpus_of_worker(resources: Mapping[str, str]) -> int:
+    """Return the GPUs among the resources of one worker: every resource whose name ends in `/gpu`.
+
+    Amounts that are no whole number do not pass validation and count as 0.
+    """
+    return sum(
+        int(amount)
+        for name, amount in resources.items()
+        if name.rpartition("/")[2] == "gpu" and amount.isdecimal()
+    )
 
 
 class SecretKey(ApiModel):

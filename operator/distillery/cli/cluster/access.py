@@ -20,10 +20,7 @@ from distillery.settings import Settings
 
 FIELD_MANAGER = "distillery"
 APPLY_PATCH = "application/apply-patch+yaml"
-CRD_MISSING = (
-    "the cluster does not know DistillationJobs → "
-    "install distillery: helm install distillery charts/distillery"
-)
+CRD_MISSING = "the cluster does not know DistillationJobs → install distillery as docs/install.md describes"
 _FORBIDDEN = re.compile(
     r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]+)"| (?P<all>at the cluster scope))?'

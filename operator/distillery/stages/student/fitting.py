@@ -16,10 +16,10 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
+from distillery.api.v1alpha1.common import gpus_of_worker
 from distillery.errors import StageFailed, StageStopped
 from distillery.stages import cluster, report
 from distillery.stages.context import StageContext
-from distillery.stages.gpus import gpus_of_worker
 from distillery.stages.student.desk import News, open_desk
 from distillery.stages.student.spec import StudentParams
 from distillery.stages.student.training import Hooks

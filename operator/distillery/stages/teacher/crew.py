@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distillery.errors import StageFailed, StageStopped
 from distillery.querying.budget import Budget
+from distillery.stages import cluster
 from distillery.stages.teacher.asker import Asker
 from distillery.stages.teacher.leasing import LAPSE, Grant, Request
 from distillery.stages.teacher.limiter import Limiter
@@ -95,10 +96,7 @@ class Crew:
 
     def await_nodes(self, wanted: int, stop_requested: Callable[[], bool]) -> int:
         """Wait until so many worker nodes are there; returns how many came within a minute."""
-        until = time.monotonic() + GATHER_SECONDS
-        while len(_workers()) < wanted and time.monotonic() < until and not stop_requested():
-            time.sleep(PAUSE)
-        return len(_workers())
+        return len(cluster.await_nodes(wanted, GATHER_SECONDS, stop_requested))
 
     def node(self, stop_requested: Callable[[], bool]) -> str:
         """Return the worker node with the fewest members.
@@ -107,7 +105,8 @@ class Crew:
         """
         began = time.monotonic()
         while not stop_requested():
-            found, now = _workers(), time.monotonic()
+            now = time.monotonic()
+            found: list[str] = [node["NodeID"] for node in cluster.worker_nodes()]
             good = [node for node in found if self._avoided.get(node, 0.0) < now]
             if good or (found and now - began > SECOND_CHOICE_SECONDS):
                 return min(good or found, key=lambda node: (self._hired.get(node, 0), node))
@@ -132,10 +131,3 @@ def _died(actor: Any) -> bool:
     except RayError:
         return False
     return False
-
-
-def _workers() -> list[str]:
-    """Return the nodes that may work: those with CPUs, and the head only if it is alone."""
-    alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    others = [node for node in alive if "node:__internal_head__" not in node["Resources"]]
-    return [node["NodeID"] for node in others or alive]
