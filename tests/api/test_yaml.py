@@ -210,6 +210,10 @@ REFUSED: dict[str, tuple[bytes | str, str]] = {
         'a: "\\U00110000"',
         "job.yaml: this is not YAML: chr() arg not in range(0x110000) → check the escapes and directives",
     ),
+    "a long tag": (
+        "a: " + "!" * 1_000_000,
+        "job.yaml:1:4: a tag is not allowed here → remove the tag, or put the value in quotes",
+    ),
     "YAML 2": ("%YAML 2.0\n---\na: 1", "job.yaml:1:1: the version in %YAML is not 1.x → remove the line"),
 }
 

@@ -16,6 +16,8 @@ from distillery.api.syntax import syntax_problem
 from distillery.errors import Problem, SpecError
 
 MAX_DEPTH = 48
+MAX_TAG = 256
+"""Characters of a tag; no tag that is allowed comes near, and the library takes quadratic time to decode one."""
 MAX_VALUES = 50_000
 """Values after aliases are followed: no manifest comes near, a chain of aliases gets there at once."""
 
@@ -58,7 +60,9 @@ class _Builder:
         from ruamel.yaml.events import DocumentStartEvent, StreamEndEvent
 
         # No tag resolution or merging happens at this level, so the version of the library's schema is idle.
-        self._events = YAML(typ="safe", pure=True).parse(self._text)
+        parser = YAML(typ="safe", pure=True)
+        parser.Scanner = _scanner()
+        self._events = parser.parse(self._text)
         try:
             next(self._events)
             if isinstance(next(self._events), StreamEndEvent):
@@ -169,6 +173,23 @@ class _Builder:
 
     def _problem(self, line: int, message: str, repair: str) -> SpecError:
         return SpecError(Problem(f"{self._file}:{line}", message, repair))
+
+
+def _scanner() -> type:
+    """Return the library's scanner, with a bound on tags."""
+    from ruamel.yaml.scanner import Scanner, ScannerError
+
+    class BoundedScanner(Scanner):
+        """Refuses a long tag before it is decoded."""
+
+        def scan_tag(self) -> Any:
+            token = super().scan_tag()
+            if len(token.value[1]) > MAX_TAG:
+                mark = token.start_mark
+                raise ScannerError("while scanning a tag", mark, "found a long tag", mark)
+            return token
+
+    return BoundedScanner
 
 
 def _tag(event: Any) -> str | None:

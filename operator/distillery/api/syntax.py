@@ -49,6 +49,7 @@ _SENTENCES: tuple[tuple[str, str, str], ...] = (
     (r"found unknown escape character", "an escape in double quotes is unknown", "double the backslash"),
     (r"expected '<document start>'", "text follows after the end of the object", "remove it, or indent it"),
     (r"found duplicate anchor", "an anchor is defined twice", "give it another name"),
+    (r"found a long tag", "a tag is not allowed here", "remove the tag, or put the value in quotes"),
     (r"undefined tag handle", "a tag is not allowed here", "remove the tag"),
     (r"incompatible YAML document", "the version in %YAML is not 1.x", "remove the line"),
 )
