@@ -235,6 +235,13 @@ def test_a_single_question_that_is_turned_away_before_any_answer_is_a_closed_doo
         ask(teacher, store, [make_question(7)])
 
 
+def test_quick_refusals_of_some_rows_do_not_overtake_the_slow_answers_to_others(store):
+    faults = [Fault("403", match=f"#{number}:") for number in range(0, 100, 10)]
+    with FakeTeacher(faults=[*faults, Fault("slow", seconds=0.5)]) as teacher:
+        results = ask(teacher, store, make_questions(100), rate_limits=RateLimits(concurrency=100))
+    assert sum(isinstance(result, Unanswered) for result in results) == 10
+
+
 def test_rows_turned_away_between_answers_never_stop_the_stage(store):
     with FakeTeacher(faults=[Fault("403", match="invoice")]) as teacher:
         results = ask(teacher, store, make_questions(90), rate_limits=RateLimits(concurrency=1))

@@ -91,3 +91,38 @@ def test_an_outage_in_the_middle_keeps_what_was_paid(store):
         teacher.faults.clear()
         ask(teacher, store, make_questions(200))
         assert len(teacher.bill) == 200
+
+
+@pytest.mark.parametrize("rows", [3, 30])
+def test_a_pause_that_an_overloaded_teacher_asks_for_is_not_taken_for_absence(store, rows):
+    options = replace(QUICK, outage_seconds=1.5)
+    with FakeTeacher() as teacher, make_engine(make_settings(teacher.url), store, options=options) as engine:
+        engine.ask(make_questions(20))
+        teacher.faults += [
+            Fault("503", times=rows),
+            Fault("429", after=0, times=1, seconds=2.0),
+            Fault("503", times=rows),
+        ]
+        results = engine.ask(make_questions(rows, start=20))
+    assert all(isinstance(result, Answer) for result in results)
+
+
+def test_a_teacher_that_the_cache_knows_to_answer_may_be_away_as_long_as_any(store):
+    options = replace(QUICK, outage_seconds=5.0, startup_seconds=0.2)
+    with FakeTeacher() as teacher:
+        ask(teacher, store, make_questions(100), options)
+        back = away(teacher, after=0, seconds=0.8)
+        results = ask(teacher, store, make_questions(107), options)
+        back.join()
+        assert all(isinstance(result, Answer) for result in results)
+        assert len(teacher.bill) == 107
+
+
+def test_many_rows_whose_calls_hang_are_left_and_the_others_kept(store):
+    options = replace(QUICK, timeout_seconds=0.7, outage_seconds=0.3)
+    faults = [Fault("hang", match=f"#{number}:", seconds=5) for number in range(0, 200, 10)]
+    with FakeTeacher(faults=faults) as teacher:
+        limits = RateLimits(concurrency=16)
+        results = ask(teacher, store, make_questions(200), options, rate_limits=limits)
+    left = [result.reason for result in results if isinstance(result, Unanswered)]
+    assert left == ["TimedOut"] * 20

@@ -106,3 +106,16 @@ def test_a_row_is_left_when_nobody_can_tell_whose_fault_it_is_and_the_time_is_ov
     assert health.leaves(job, 15.0, fresh=False)
     fail_many(health, 6.0)
     assert not health.leaves(job, 15.0, fresh=False)
+
+
+def test_a_pause_that_the_teacher_asked_for_is_no_absence():
+    health = make_health()
+    health.succeeded(0.0)
+    fail_many(health, 5.0)
+    job = fail(health, 5.0, make_job("last"))
+    health.asked_to_wait(105.0)
+    fail(health, 106.0, job)
+    assert not health.is_down(106.0, 0)
+    assert not health.leaves(job, 106.0, fresh=False)
+    assert not health.is_down(114.9, 0)
+    assert health.is_down(115.0, 0)

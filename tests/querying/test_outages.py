@@ -11,21 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.querying.answers import Question
+from distillery.querying.answers import Question, UnansweredReason
 from distillery.querying.health import WITNESSES, Health
 from distillery.querying.schedule import Job, Schedule, backoff
 
 OUTAGE, STARTUP = 90.0, 10.0
 FOREVER = float("inf")
 WORST_BACKOFF = 30.0
+TIMEOUT = 600.0
 
 
 @dataclass
 class World:
-    """A teacher that answers within two seconds, except bad rows, and except while it is away."""
+    """A teacher that answers within two seconds, except bad and hanging rows, and except while it is away."""
 
     rows: int
     bad: frozenset[int] = frozenset()
+    hanging: frozenset[int] = frozenset()
     away: Sequence[tuple[float, float]] = ()
     concurrency: int = 8
     luck: random.Random = field(default_factory=lambda: random.Random(0))
@@ -58,7 +60,8 @@ class World:
                 return
             if len(schedule.fresh) < waiting:
                 health.sent_fresh(self.now)
-            seconds = self.luck.uniform(0.05, 2.0)
+            job.sent_at = self.now
+            seconds = TIMEOUT if int(job.key) in self.hanging else self.luck.uniform(0.05, 2.0)
             heapq.heappush(self.calls, (self.now + seconds, self.luck.getrandbits(40), job))
 
     def _go_on(self) -> None:
@@ -75,12 +78,18 @@ class World:
 
     def _conclude(self, job: Job) -> None:
         health, fresh = self.health, bool(self.schedule.fresh)
-        if int(job.key) not in self.bad and not any(start <= self.now < end for start, end in self.away):
+        hangs = int(job.key) in self.hanging
+        if (
+            not hangs
+            and int(job.key) not in self.bad
+            and not any(start <= self.now < end for start, end in self.away)
+        ):
             health.succeeded(self.now)
             self.answered.append(job.key)
             self.answered_at.append(self.now)
             return
-        job.fail("ServerError", self.now, health.responded_at, spared=health.is_open and fresh)
+        reason: UnansweredReason = "TimedOut" if hangs else "ServerError"
+        job.fail(reason, self.now, health.responded_at, spared=health.is_open and fresh)
         health.failed(self.now, job, "503")
         if health.is_down(self.now, len(self.calls) + 1):
             self.down = True
@@ -108,7 +117,9 @@ def test_an_outage_shorter_than_the_patience_costs_no_good_row_and_bad_rows_are_
 ):
     if start < 5.0:
         length = min(length, 1.0)  # a teacher that never answered gets less time
-    world = World(rows, bad, [(start, start + length)], concurrency, random.Random(seed)).run()
+    world = World(
+        rows, bad, away=[(start, start + length)], concurrency=concurrency, luck=random.Random(seed)
+    ).run()
     assert not world.down
     assert {int(key) for key in world.left} == {row for row in bad if row < rows}
     assert len(world.answered) + len(world.left) == rows
@@ -119,7 +130,7 @@ def test_an_outage_shorter_than_the_patience_costs_no_good_row_and_bad_rows_are_
 def test_a_teacher_that_stays_away_ends_the_round_unless_only_few_rows_are_left(
     rows, concurrency, seed, start
 ):
-    world = World(rows, frozenset(), [(start, FOREVER)], concurrency, random.Random(seed)).run()
+    world = World(rows, away=[(start, FOREVER)], concurrency=concurrency, luck=random.Random(seed)).run()
     missing = rows - len(world.answered)
     assert world.down == (missing >= WITNESSES)
     assert world.down or len(world.left) == missing
@@ -130,7 +141,9 @@ def test_a_teacher_that_stays_away_ends_the_round_unless_only_few_rows_are_left(
 @settings(max_examples=60, deadline=None)
 @given(**worlds, bad=bad_rows(120), start=st.floats(0, 200), length=st.floats(0, 500))
 def test_whatever_happens_the_round_ends(rows, concurrency, seed, bad, start, length):
-    world = World(rows, bad, [(start, start + length)], concurrency, random.Random(seed)).run()
+    world = World(
+        rows, bad, away=[(start, start + length)], concurrency=concurrency, luck=random.Random(seed)
+    ).run()
     assert world.down or len(world.answered) + len(world.left) == rows
     assert world.now <= 2 * rows + 8 * rows * 2 + length + 300
 
@@ -138,7 +151,9 @@ def test_whatever_happens_the_round_ends(rows, concurrency, seed, bad, start, le
 @pytest.mark.parametrize("concurrency", [1, 8, 64])
 def test_bad_rows_that_failed_while_others_were_answered_are_no_outage_however_many_they_are(concurrency):
     for seed in range(5):
-        world = World(400, frozenset(range(0, 300, 10)), (), concurrency, random.Random(seed)).run()
+        world = World(
+            400, frozenset(range(0, 300, 10)), concurrency=concurrency, luck=random.Random(seed)
+        ).run()
         assert (world.down, len(world.left)) == (False, 30)
 
 
@@ -158,3 +173,12 @@ def test_before_the_first_answer_a_few_rows_are_left_and_many_are_an_outage():
 def test_an_outage_of_a_few_seconds_at_the_start_costs_no_row_though_all_are_under_way():
     world = World(60, away=[(0, 3.5)], concurrency=64).run()
     assert (world.down, len(world.answered)) == (False, 60)
+
+
+@pytest.mark.parametrize("concurrency", [8, 16, 64, 256])
+def test_rows_whose_calls_hang_while_others_are_answered_are_no_outage_however_many_they_are(concurrency):
+    for seed in range(5):
+        hanging = frozenset(range(0, 300, 10))
+        world = World(1000, hanging=hanging, concurrency=concurrency, luck=random.Random(seed)).run()
+        assert not world.down
+        assert {int(key) for key in world.left} == hanging

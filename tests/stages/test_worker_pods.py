@@ -27,11 +27,11 @@ from distillery.settings import secret_variable
 from distillery.stages import asking
 from distillery.stages.student import driver as student
 from distillery.stages.student.checkpoints import Checkpoints
-from distillery.stages.teacher import crew
+from distillery.stages.teacher import crew, fleet
 from distillery.stages.teacher import driver as teacher_stage
 from distillery.stages.teacher.crew import Crew
 from distillery.stages.teacher.fleet import Fleet, Member
-from fake_teacher import FakeTeacher
+from fake_teacher import FakeTeacher, Fault
 from querying_builders import QUICK, bill_micro
 from stages.student import test_driver as student_tests
 from stages.student.conftest import IDENTITY, make_work
@@ -275,6 +275,32 @@ def test_jobs_that_never_reached_a_member_are_given_to_another(
         assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 280
     assert deaf == ["member-1"]
     assert len(attempt.completions) == 280
+
+
+def test_a_row_that_a_gateway_turns_away_is_left_although_its_pod_was_asked_nothing_else(
+    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alone(jobs: Any, parts: int) -> list[list[Any]]:
+        shares: list[list[Any]] = [[] for _ in range(parts)]
+        for job in jobs:
+            shares[int("69: " in job.question.messages[-1]["content"])].append(job)
+        return shares
+
+    monkeypatch.setattr(fleet, "split", alone)
+    with FakeTeacher(faults=[Fault("403", match="69: ")]) as teacher:
+        params = make_params(teacher.url, teacher=SHARED)
+        attempt = run_teacher(World(tmp_path).with_rows(make_rows(60, 10)), params)
+        assert len(teacher.bill) == 69
+    assert [row["status"] for row in attempt.completions].count("failed") == 1
+
+
+def test_a_door_that_is_closed_to_all_pods_stops_the_stage(hired: Hired, tmp_path: Path) -> None:
+    with FakeTeacher(faults=[Fault("403")]) as teacher:
+        with pytest.raises(StageFailed, match="refuses row") as failure:
+            run_teacher(
+                World(tmp_path).with_rows(make_rows(60, 10)), make_params(teacher.url, teacher=SHARED)
+            )
+        assert failure.value.reason == "TeacherRefused"
 
 
 def test_a_stop_request_reaches_the_pods_and_the_rest_follows_later(hired: Hired, tmp_path: Path) -> None:

@@ -49,6 +49,17 @@ def test_the_same_lines_without_secrets_go_to_both(
     assert lines(kept.content().decode()) == want
 
 
+def test_half_a_character_that_a_server_sent_raises_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log").write_text("")
+    kept = configure_logging(SECRETS, {}, tmp_path / "log")
+    LOG.warning("redirects to %s", "caf\udce9")
+    assert lines(kept.content().decode())[0]["message"] == "redirects to caf\udce9"
+    assert (tmp_path / "log").read_bytes() == kept.content()
+    assert "redirects to" in capsys.readouterr().err
+
+
 def test_of_a_long_log_the_end_is_kept() -> None:
     kept = KeptLog(most=64)
     for number in range(100):

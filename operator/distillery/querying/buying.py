@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from distillery.artifacts.store import ObjectStore
+from distillery.errors import StageFailed
 from distillery.querying.books import Books
 from distillery.querying.desk import Desk, EngineOptions
 from distillery.querying.entries import Opened, Settled, Tally
@@ -61,6 +62,10 @@ class Buyer(Protocol):
 
         Raises: StageFailed, StageStopped, TransientError, once all paid answers are durable.
         """
+        ...
+
+    def refusal(self) -> StageFailed | None:
+        """Return what to end with if the teacher has turned questions away and never answered one."""
         ...
 
     def close(self) -> None:
@@ -137,8 +142,8 @@ class LocalBuyer:
             self.trust()
 
     def trust(self) -> None:
-        """Believe that the teacher answers such questions: those it rejects are the rows' fault."""
-        self._desk.accepted = True
+        """Believe that the teacher is there and answers such questions: those it rejects are the rows' fault."""
+        self._desk.accepted = self._desk.health.answered = True
 
     def buy(
         self, jobs: Sequence[Job], concurrency: int, set_aside: int, watch: Watch, results: Purchases
@@ -149,6 +154,10 @@ class LocalBuyer:
         self._desk.limits.begin(concurrency, set_aside)
         round_ = Round(self._desk, jobs, watch, results)
         asyncio.run(round_.run(msgspec.json.encode(entry) for entry in opening))
+
+    def refusal(self) -> StageFailed | None:
+        """Return what a closed door says (see Buyer)."""
+        return None if self._desk.accepted else self._desk.refusal
 
     def close(self) -> None:
         """Merge this writer's small objects."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from distillery.errors import StageFailed
 from distillery.querying.answers import Warn
 from distillery.querying.books import Books
 from distillery.querying.health import Health
@@ -63,3 +64,5 @@ class Desk:
     """Rows that the teacher found unacceptable before it accepted any."""
     refused_in_a_row: int = 0
     """Rows at which the door seemed closed, without an answer between."""
+    refusal: StageFailed | None = None
+    """What the last of them says."""

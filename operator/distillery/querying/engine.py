@@ -219,6 +219,8 @@ class TeacherEngine:
             self._buyer.buy(jobs, concurrency, set_aside, watch, results)
         finally:
             self._known |= {key: found for key, found in results.items() if isinstance(found, AnswerRecord)}
+        if (refusal := self._buyer.refusal()) is not None:
+            raise refusal
         return {key: found for key, found in results.items() if isinstance(found, Unanswered)}
 
     def _results(

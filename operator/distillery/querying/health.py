@@ -33,11 +33,13 @@ class Health:
     failures: int = 0
     since: float = 0.0
     """When the current row of failures began."""
+    paused_until: float = float("-inf")
+    """A pause that the teacher asked for is no absence."""
     last: str = ""
     """What went wrong last."""
     last_probe: float = float("-inf")
     witnesses: set[str] = field(default_factory=set)
-    """Keys of the jobs that failed since, without those that had failed while others were answered."""
+    """Keys of the jobs that failed since, without those that fail while others are answered."""
 
     @property
     def is_open(self) -> bool:
@@ -65,13 +67,17 @@ class Health:
         self.witnesses.clear()
         self.responded_at = now
 
+    def asked_to_wait(self, until: float) -> None:
+        """Note a refusal for the rate: nothing is sent before."""
+        self.paused_until = max(self.paused_until, until)
+
     def failed(self, now: float, job: Job, message: str) -> None:
         """Note a failed call, after the job itself has."""
         self.last = message
         if self.failures == 0:
             self.since = now
         self.failures += 1
-        if not job.is_suspect:
+        if not (job.is_suspect or job.is_outlived):
             self.witnesses.add(job.key)
 
     def allows_fresh(self, now: float) -> bool:
@@ -88,7 +94,7 @@ class Health:
         Not while more calls are under way than rows have failed: those may be answers that take their time.
         """
         enough = len(self.witnesses) >= max(WITNESSES, under_way)
-        return enough and now - self.since >= self.patience
+        return enough and now - max(self.since, self.paused_until) >= self.patience
 
     def leaves(self, job: Job, now: float, *, fresh: bool) -> bool:
         """Return whether a job that has just failed stays unanswered.
@@ -99,4 +105,5 @@ class Health:
         if job.is_spent(self.answered):
             return True
         undecided = not fresh and len(self.witnesses) < WITNESSES
-        return now - job.away_since >= self.patience and (job.is_suspect or undecided)
+        away = now - max(job.away_since, self.paused_until)
+        return away >= self.patience and (job.is_suspect or undecided)

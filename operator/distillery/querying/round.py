@@ -15,7 +15,7 @@ from typing import assert_never
 
 import msgspec
 
-from distillery.errors import StageFailed, StageStopped
+from distillery.errors import StageStopped
 from distillery.querying import complaints
 from distillery.querying.answers import Unanswered, UnansweredReason, Usage
 from distillery.querying.books import Call
@@ -65,8 +65,6 @@ class Round:
         self._changed = asyncio.Event()
         self._ending: BaseException | None = None
         self._limited_since: float | None = None
-        self._closed: StageFailed | None = None
-        """What to end with if it turns out that the teacher answers nobody."""
         desk.health.begin()
         self._client: ChatClient
         self._answers: GroupCommit
@@ -96,8 +94,6 @@ class Round:
                 desk.limits.end()
                 await asyncio.wait([keeper])
                 desk.books.commit = None
-        if self._ending is None and not desk.accepted:
-            self._ending = self._closed
         if self._ending is not None:
             raise self._ending
 
@@ -112,6 +108,11 @@ class Round:
     def _start_next(self, now: float) -> float | None:
         """Start one call if one may start; return the seconds to wait before the next look, None when all is done."""
         desk, schedule = self._desk, self._schedule
+        if desk.refusal is not None and desk.refused_in_a_row >= REFUSED_LIMIT:
+            if self._tasks:
+                return FOREVER  # refusals are quick: an answer that takes its time may show that the door is open
+            self._end(desk.refusal)
+            return 0.0
         if not schedule and not self._tasks:
             return None
         if not schedule or not desk.limits.room(len(self._tasks)):
@@ -160,6 +161,7 @@ class Round:
         try:
             await desk.books.intend(call)
             call.sent = True
+            job.sent_at = time.monotonic()
             outcome, seconds = await self._send(body)
             self._conclude(job, call, outcome, seconds)
         finally:
@@ -227,13 +229,13 @@ class Round:
         self._watch.done(failed=False)
 
     def _turn_away(self, job: Job, refusal: Refused, now: float) -> None:
-        """End the round at a closed door, or leave this row as long as the door may be open to others."""
+        """End the round at a closed door, or leave this row since the door may be open to others."""
         desk = self._desk
         message = self._scrub(refusal.message)
-        self._closed = complaints.refused(desk.settings, refusal.status, job.question.row_id, message)
+        desk.refusal = complaints.refused(desk.settings, refusal.status, job.question.row_id, message)
         desk.refused_in_a_row += 1
-        if not refusal.of_row or desk.refused_in_a_row >= REFUSED_LIMIT:
-            self._end(self._closed)
+        if not refusal.of_row:
+            self._end(desk.refusal)
             return
         desk.health.responded(now)
         self._leave(job, "RequestRejected", refusal.message)
@@ -281,6 +283,7 @@ class Round:
         wait = refusal.wait if refusal.wait is not None else options.backoff_seconds
         wait = min(wait, options.longest_pause_seconds) * (1 + 0.1 * random.random())
         self._desk.limits.refused(now, wait)
+        self._desk.health.asked_to_wait(now + wait)
         self._schedule.retry(job, now)
         if self._limited_since is None:
             self._limited_since = now

@@ -44,6 +44,10 @@ class Job:
     """Since when the teacher is away for this row and, as far as is known, for every other."""
     usage: Usage | None = None
     """What failed calls cost, where the teacher said so."""
+    sent_at: float = float("inf")
+    """When its last call was sent."""
+    is_outlived: bool = False
+    """Whether others were answered while a call of it took too long or came to nothing."""
 
     def fail(
         self, reason: UnansweredReason, now: float, responded_at: float, *, spared: bool = False
@@ -59,6 +63,7 @@ class Job:
         self.tries += 1
         if reason not in AWAY:
             self.failures[reason] += not spared
+            self.is_outlived = self.is_outlived or responded_at > self.sent_at
         elif responded_at > self.failed_at:
             self.failures[reason] += 1
             self.away_since = now

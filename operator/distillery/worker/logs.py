@@ -30,7 +30,7 @@ class ContainerLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line. What does not fit into a full pipe is lost; the next line starts at a line's beginning."""
-        line = ("\n" if self._torn else "").encode() + self.format(record).encode() + b"\n"
+        line = ("\n" if self._torn else "").encode() + _encoded(self.format(record))
         try:
             written = os.write(self._file, line)
         except OSError:
@@ -56,7 +56,7 @@ class KeptLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the line, and drop the oldest for it."""
-        line = self.format(record).encode() + b"\n"
+        line = _encoded(self.format(record))
         self._lines.append(line)
         self._size += len(line)
         while self._size > self._most and len(self._lines) > 1:
@@ -66,6 +66,11 @@ class KeptLog(logging.Handler):
         """Return the lines."""
         with self.lock or nullcontext():
             return b"".join(self._lines)
+
+
+def _encoded(line: str) -> bytes:
+    """Return a line's bytes; half a character, as what others sent may hold, raises nothing here."""
+    return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def configure_logging(

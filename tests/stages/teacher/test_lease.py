@@ -142,3 +142,18 @@ def test_without_the_limiter_keeping_fails():
 
     with pytest.raises(StageFailed, match="gone"):
         asyncio.run(run())
+
+
+def test_a_grant_that_travels_for_long_is_valid_from_when_it_was_asked_for():
+    desk = Desk()
+    exchange = desk.exchange
+
+    async def slow(request: Request) -> Grant:
+        grant = await exchange(request)
+        desk.now += VALID
+        return grant
+
+    desk.lease = Lease("a", slow, None, lambda: desk.now)
+    desk.lease.begin(0, 0)
+    desk.renew(Demand(0, 50, 10))
+    assert desk.lease.delay(desk.now) > VALID

@@ -57,6 +57,8 @@ class News:
     warnings: list[str] = field(default_factory=list)
     done: bool = False
     error: DistilleryError | None = None
+    refusal: StageFailed | None = None
+    """What to end with if nobody of the fleet was answered either."""
 
 
 class Outbox(dict[str, AnswerRecord | Unanswered]):
@@ -138,6 +140,7 @@ class Asker:
             warnings=_drain(self._warnings),
             done=done,
             error=self._error if done else None,
+            refusal=self._buyer.refusal() if done else None,
         )
 
     def close(self) -> None:

@@ -67,6 +67,7 @@ class Fleet:
         self._notes = Notes(options.warn)
         self._before = LedgerTotals()
         self._accepted = False
+        self._refusal: StageFailed | None = None
         self._lost: list[Tally] = []
         self._members: list[Member] = []
         self._crew: Crew | None = None
@@ -110,6 +111,10 @@ class Fleet:
                 f"the Ray cluster failed ({type(error).__name__}): run again, answers bought so far are kept"
             )
             raise StageFailed("WorkersLost", message, "infrastructure") from None
+
+    def refusal(self) -> StageFailed | None:
+        """Return what a closed door says (see Buyer); a member's own share may be too small to judge by."""
+        return None if self._accepted else self._refusal
 
     def close(self) -> None:
         """Merge what the members wrote, and let them go."""
@@ -218,6 +223,7 @@ class Fleet:
             self._notes.warn_once(warning, warning)
         self._file(member.news.results, watch, results)
         news = member.news
+        self._refusal = news.refusal or self._refusal
         if news.done and news.error is None and any(job.key not in results for job in member.jobs):
             return self._replace(member, watch, results, stop)
         return news.error

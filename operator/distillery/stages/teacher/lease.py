@@ -137,7 +137,10 @@ class Lease:
 
     async def _renew(self, demand: Demand) -> None:
         request = self._request(demand)
-        self._apply(await self._exchange(request), self._clock())
+        asked = self._clock()
+        grant = await self._exchange(request)
+        self._apply(grant, self._clock())
+        self._valid_until = asked + VALID  # not from its arrival: who ends a member counts from the grant
 
     def _request(self, demand: Demand) -> Request:
         calls = max(0, self._concurrency - demand.under_way) + self._started
@@ -172,7 +175,6 @@ class Lease:
 
     def _apply(self, grant: Grant, now: float) -> None:
         self._concurrency = grant.concurrency
-        self._valid_until = now + VALID
         self._paused_until = max(self._paused_until, now + grant.pause if grant.pause else now)
         if grant.starts is None:
             self._starts = None
