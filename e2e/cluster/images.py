@@ -25,7 +25,7 @@ TEMPORARY = STORE / "temporary"
 # (A mount of its own over the storage would keep hard links from crossing its border.)
 STORAGE_OPTION = "overlay.skip_mount_home=true"
 BASE_PACKAGES = "python3,python3-venv,ca-certificates"
-BASE_SUITE = "bookworm"
+BASE_SUITE = "trixie"
 # Settings of pip and uv by which packages are found here: they come to the build as a secret, not into the image.
 PASSED_ON = re.compile(r"(PIP|UV)_(?!FIND_LINKS|CERT|CACHE_DIR)|.*_proxy$", re.I)
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
