@@ -96,7 +96,7 @@ fmt: $(READY) ## Format the code
 
 requirements: ## Compile requirements/*.txt from pyproject.toml (no index addresses)
 	@for set in "dev:--extra worker --extra operator --group dev --group quickstart" "worker:--extra worker" "operator:--extra operator"; do \
-	  $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	  $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --no-emit-index-url --no-emit-find-links $${set#*:} pyproject.toml -o requirements/$${set%%:*}.txt; done
 
 bench-operator: $(READY) ## Print what a thousand jobs cost the operator, on a real kube-apiserver
