@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +13,9 @@ from distillery import __version__
 from distillery.cli.cluster.options import HERE, Cluster, takes_cluster
 from distillery.cli.cluster.verbs import VERBS
 from distillery.cli.exit_codes import ExitCode
-from distillery.cli.silence import silence
 from distillery.errors import DistilleryError, SpecError
 from distillery.stages.stage import STAGE_NAMES
+from distillery.streams import flush_output, open_streams
 
 if TYPE_CHECKING:
     from distillery.cli.invocation import Invocation
@@ -189,25 +188,40 @@ def _opened(
 
 def main() -> None:
     """Run the command line; errors that are ours become one message each and an exit status."""
-    if sys.stdout is None:  # started with standard output closed
-        sys.stdout = io.TextIOWrapper(io.FileIO(os.devnull, "w"), encoding="utf-8")
+    open_streams()
     plugin = Path(sys.argv[0]).name == PLUGIN  # kubectl finds it by this name
+    out = sys.stdout
+    code = _ended(lambda: app(prog_name="kubectl distillery" if plugin else None))
+    sys.stdout = out  # typer wraps it where a reader has gone, so that the loss shows only at Python's own exit
+    lost = flush_output()  # here, where it can be told: at its own exit Python cannot
+    if lost is not None and code == ExitCode.COMPLETE:
+        code = _failed(lost)
+    sys.exit(code)
+
+
+def _ended(verb: Callable[[], object]) -> int:
+    """Run a verb, tell its error, and return its exit status."""
     try:
-        app(prog_name="kubectl distillery" if plugin else None)
+        verb()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else ExitCode.COMPLETE
     except SpecError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
-        sys.exit(ExitCode.INVALID)
+        return ExitCode.INVALID
     except DistilleryError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(ExitCode.FAILED)
-    except BrokenPipeError:
-        silence()
-        sys.exit(ExitCode.FAILED)
+        return ExitCode.FAILED
     except OSError as error:
-        silence()
+        return _failed(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    return ExitCode.COMPLETE
+
+
+def _failed(error: OSError) -> ExitCode:
+    """Tell an error of the system; a reader that has gone away, as in `| head -1`, needs no message."""
+    if not isinstance(error, BrokenPipeError):
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(ExitCode.FAILED)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+    return ExitCode.FAILED

@@ -15,7 +15,6 @@ from distillery.api.v1alpha1.status import Status
 from distillery.cli.exit_codes import OF_ENDING, ExitCode
 from distillery.cli.invocation import Invocation
 from distillery.cli.places import LocalPlace
-from distillery.cli.silence import silence
 from distillery.cli.views import View, view_for
 from distillery.errors import Problem, SpecError
 from distillery.runner.local import LocalRun
@@ -23,14 +22,20 @@ from distillery.runner.secrets import HidingFilter, LocalSecrets
 from distillery.runner.workdir import Workdir
 from distillery.stages.report import Report
 from distillery.stages.stage import STAGE_NAMES, StageName
+from distillery.streams import silence
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOW_CURSOR = b"\x1b[?25h"
 """The live view hides it; an end at once leaves no time to stop the view."""
 
 
 def run_job(invocation: Invocation, until: str | None) -> ExitCode:
-    """Run a job to its end and return the exit status. Raises: SpecError before anything has started."""
+    """Run a job to its end and return the exit status.
+
+    Raises: SpecError before anything has started; OSError if what is shown can no longer be written.
+    """
     last = _stage(until)
+    lost: list[OSError] = []
     workdir = Workdir(invocation.folder)
     with workdir.locked(), _logging(workdir.folder / "logs" / "run.log", invocation.secrets):
         view = view_for(invocation.output, LocalPlace(invocation.folder), sys.stdout)
@@ -38,7 +43,8 @@ def run_job(invocation: Invocation, until: str | None) -> ExitCode:
         def watch(status: Status, report: Report | None) -> None:
             try:
                 view.update(status, report)
-            except BrokenPipeError:  # as in `| head -1`: end like an interrupted run, not like a failed stage
+            except OSError as error:  # a full disk, or `| head -1`: end like an interrupted run, not like a failed stage
+                lost.append(error)
                 silence()
                 run.stop = True
 
@@ -46,6 +52,8 @@ def run_job(invocation: Invocation, until: str | None) -> ExitCode:
         with view, _signals(run, view):
             finished = run.run()
             _close_ray()
+    if lost and not isinstance(lost[0], BrokenPipeError):
+        raise lost[0]
     code = OF_ENDING[finished.ending]
     view.finish(finished.status, finished.message, code)
     return code
@@ -62,7 +70,11 @@ def _stage(name: str | None) -> StageName | None:
 
 @contextmanager
 def _signals(run: LocalRun, view: View) -> Iterator[None]:
-    """Turn the first Ctrl-C or SIGTERM into a stop request, the second into an end at once."""
+    """Turn the first Ctrl-C or SIGTERM into a stop request, the second into an end at once.
+
+    A signal that is ignored from the start stays so: a shell starts `distillery run … &` without SIGINT, so that Ctrl-C
+    for another command spares it.
+    """
 
     def handle(signum: int, frame: FrameType | None) -> None:
         if run.stop:
@@ -70,10 +82,11 @@ def _signals(run: LocalRun, view: View) -> Iterator[None]:
                 os.write(sys.stdout.fileno(), SHOW_CURSOR)
             os._exit(ExitCode.INTERRUPTED)
         run.stop = True
-        with suppress(RuntimeError, BrokenPipeError):  # the signal may have come in the middle of a print
+        with suppress(RuntimeError, OSError):  # the signal may have come in the middle of a print
             view.stopping("stopping at the next safe point; once more to end at once (nothing paid is lost)")
 
-    before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [name for name in STOP_SIGNALS if signal.getsignal(name) != signal.SIG_IGN]
+    before = {name: signal.signal(name, handle) for name in heeded}
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from distillery.controller.logs import configure_logging
 from distillery.controller.shell import Parts, Reconciles, Shell, Where
 from distillery.kube.errors import NoCluster
 from distillery.settings import Settings
+from distillery.streams import flush_output
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,6 @@ def _reconciler(parts: Parts, settings: Settings) -> Reconciles:
 if __name__ == "__main__":
     status = main()
     logging.shutdown()
-    sys.stdout.flush()
+    flush_output()
     # A task that hangs must not keep a process that has lost its Lease.
     os._exit(status)

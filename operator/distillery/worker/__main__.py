@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.assignment import Assignment
+from distillery.streams import flush_output
 from distillery.worker.logs import configure_logging
 from distillery.worker.process import Attempt, Exit
 from distillery.worker.secrets import PodSecrets
@@ -53,4 +54,6 @@ def main() -> Exit:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    flush_output()  # a library may have printed: that nobody can read it must not change the exit status
+    sys.exit(status)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from distillery.stages.execution import Workplace, classify, execute
 from distillery.stages.pinning import pin_once
 from distillery.stages.report import Report
 from distillery.stages.reporting import without_secrets
+from distillery.streams import flush_output
 from distillery.worker.courier import Connect, Courier, Rhythm
 from distillery.worker.logs import KeptLog
 from distillery.worker.mailbox import Mailbox
@@ -173,8 +173,7 @@ def leave_at_once(exit_process: Callable[[int], None] = os._exit) -> None:
     it leaves behind is made for sudden ends: artifacts appear with their manifest, answers and ledger are journalled.
     """
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     exit_process(Exit.SUPERSEDED)
 
 

@@ -37,7 +37,8 @@ def on_cluster(cluster: Cluster, work: Callable[[Access], Awaitable[T]], interru
     async def conversation() -> T:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:  # as asyncio does for SIGINT
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with connected(cluster, Settings.read()) as access:
             return await work(access)
 
