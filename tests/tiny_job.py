@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import children
 from distillery.api.dumping import dump_yaml
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.manifest import Manifest
@@ -185,7 +186,7 @@ class Bench:
 
     def run(self, *arguments: str, timeout: float = 300) -> Ran:
         """Run the job to its end."""
-        done = subprocess.run(
+        done = children.run(
             self.command(*arguments),
             capture_output=True,
             text=True,
@@ -238,7 +239,7 @@ def teacher_process(bill: Path, *arguments: str) -> Iterator[str]:
         str(bill),
         *arguments,
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with children.running(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield process.stdout.readline().strip()

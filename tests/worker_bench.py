@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import children
 from distillery.api.v1alpha1.common import Storage
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.artifacts.manifest import Parent
@@ -79,7 +79,7 @@ class ConfigMapApi:
             case "cut":
                 return None
             case "hang":
-                self._release.wait()
+                self._release.wait(children.PATIENCE)
                 return None
         with self._lock:
             answer = self._do(method, name, body)
@@ -151,7 +151,7 @@ class ConfigMapApi:
             self._release.set()
             server.shutdown()
             server.server_close()
-            thread.join()
+            thread.join(30)
 
 
 def _status(code: int, reason: str) -> tuple[int, dict[str, Any]]:
@@ -213,13 +213,12 @@ class Operator:
             **self.environment,
         }
         with self.log.open("a") as log:
-            return subprocess.Popen(
+            return children.start(
                 [sys.executable, "-m", "distillery.worker"],
                 stdout=log,
                 stderr=log,
                 text=True,
                 env=os.environ | environment,
-                start_new_session=True,
             )
 
     @property
@@ -234,10 +233,9 @@ class Operator:
     def wait(self, process: subprocess.Popen[str]) -> Ended:
         """Wait for the end and return what this and earlier processes logged."""
         try:
-            code = process.wait(100)
+            code = process.wait(children.PATIENCE)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            children.end(process)
         return Ended(code, self.log.read_text())
 
     def run(self, stage: StageName, attempt: int = 1) -> Ended:

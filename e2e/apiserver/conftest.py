@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from children import pytest_runtest_call
 from distillery.kube.resources import NAMESPACES
 from kube.apiserver import ApiServer, install_crds
+
+__all__ = ["apiserver", "namespace", "pytest_configure", "pytest_runtest_call"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
+import children
 from kube.apiserver import ROOT
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
@@ -17,7 +17,7 @@ TIMED = ("CPU", "share of a core", "both")
 
 def test_the_benchmark_of_the_operator_keeps_its_limits_with_few_jobs() -> None:
     command = [sys.executable, ROOT / "bench" / "operator.py", "--jobs", "20", "--idle", "30"]
-    done = subprocess.run([*command, "--idle-seconds", "5"], capture_output=True, text=True, timeout=580)
+    done = children.run([*command, "--idle-seconds", "5"], capture_output=True, text=True, timeout=580)
     table = [line.strip() for line in done.stdout.splitlines()]
     exceeded = [line for line in table if line.endswith("EXCEEDED") and not line.startswith(TIMED)]
     assert exceeded == [], done.stdout + done.stderr

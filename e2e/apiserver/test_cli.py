@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import children
 from distillery.api.dumping import dump_yaml
 from distillery.api.yaml import load_yaml
 from distillery.kube.resources import DISTILLATION_JOBS
@@ -38,7 +39,7 @@ class Shell:
         return [*shell, "--kubeconfig", str(self.kubeconfig), "-n", self.namespace]
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
+        done = children.run(self.command(*arguments), capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     def submit(self, file: Path, *flags: str) -> str:
@@ -48,13 +49,10 @@ class Shell:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        with subprocess.Popen(
+        with children.running(
             self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+            yield process
 
     def stored(self) -> Any:
         return self.server.act(lambda kube: kube.get(DISTILLATION_JOBS, "tiny", self.namespace))
@@ -149,7 +147,7 @@ def test_waiting_for_a_request_ends_when_it_is_latched(shell: Shell, job_file: P
         assert process.stdout.readline().startswith("tiny: distillery.dev/suspend-requested-at: ")
         handled = dict(control_of(shell.stored()["metadata"]["annotations"], False, {}, time.time()).handled)
         shell.write_status({"phase": "Suspended", "handled": handled})
-        assert process.communicate() == ("tiny: Suspended\n", "")
+        assert process.communicate(timeout=children.PATIENCE) == ("tiny: Suspended\n", "")
         assert process.returncode == 0
 
 
@@ -162,7 +160,7 @@ def test_following_a_job_ends_as_it_ends(shell: Shell, job_file: Path) -> None:
         assert process.stdout.readline().endswith("▸ dataset    running\n")
         bad = ended("Stalled", "GateFailed", "the verdict is failed")
         shell.write_status({"phase": "GatesFailed", "conditions": bad})
-        out, err = process.communicate()
+        out, err = process.communicate(timeout=children.PATIENCE)
     assert (process.returncode, err) == (3, "")
     assert "not released: the verdict is failed" in out
     code, out, _ = shell.run("status", "tiny", "-o", "json")

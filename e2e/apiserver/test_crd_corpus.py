@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import children
 from api.corpus import Case, cases
 from distillery.api.crd import job_definition, profile_definition
 from distillery.api.yaml import load_yaml
@@ -59,7 +59,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("apiserver")
-    started = subprocess.run(
+    started = children.run(
         [HARNESS, "start", "--dir", folder], check=True, capture_output=True, text=True, timeout=900
     )
     try:
@@ -71,7 +71,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             wait_for(server, path)
         yield server
     finally:
-        subprocess.run([HARNESS, "stop", "--dir", folder], check=True, capture_output=True, timeout=120)
+        children.run([HARNESS, "stop", "--dir", folder], check=True, capture_output=True, timeout=120)
 
 
 def wait_for(server: Server, path: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+import children
 from controller_world import MANIFEST, ended
 from distillery.api.v1alpha1.status import Status
 from distillery.api.yaml import load_yaml
@@ -90,7 +91,7 @@ class Operator:
     def start(self) -> None:
         self.starts += 1
         with self.log.open("ab") as stream:
-            self._process = subprocess.Popen(
+            self._process = children.start(
                 [sys.executable, PROCESS], env=self.environment, stderr=stream, stdout=stream
             )
 
@@ -104,7 +105,7 @@ class Operator:
     def stop(self) -> None:
         self.kill()
         if self._process is not None:
-            self._process.wait()
+            self._process.wait(children.REAP_SECONDS)
 
 
 @dataclass

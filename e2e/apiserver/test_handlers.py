@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import children
 from distillery.controller.shell import LEASE_NAME
 from distillery.kube.client import Kube
 from distillery.kube.resources import (
@@ -93,7 +94,7 @@ def operator(
     }
     command = [sys.executable, SCRIPT, str(server.kubeconfig), str(notes), name, lease_in, *only]
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stderr=stream, stdout=stream)
+        process = children.start(command, env=environment, stderr=stream, stdout=stream)
     try:
         yield Operator(lease_in, process, notes, log)
     except BaseException:
@@ -101,8 +102,7 @@ def operator(
         sys.stderr.write(notes.read_text() if notes.exists() else "nothing noted\n")
         raise
     finally:
-        process.kill()
-        process.wait()
+        children.end(process)
 
 
 def job(namespace: str, name: str = "tiny", **spec: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import children
 from distillery.api.v1alpha1.common import Storage
 from distillery.api.yaml import load_yaml
 from distillery.kube.client import Kube
@@ -145,7 +145,7 @@ def test_a_worker_process_needs_no_more_than_that(
     )
     file = tmp_path / "assignment.json"
     file.write_text(assignment.model_dump_json(by_alias=True))
-    done = subprocess.run(
+    done = children.run(
         [sys.executable, "-m", "distillery.worker"],
         env=os.environ
         | {

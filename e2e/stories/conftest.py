@@ -13,12 +13,14 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents
 
 from place import SUMMARY, Job, Site, Teacher, small_job  # noqa: E402
 
+from children import pytest_runtest_call  # noqa: E402, F401
+
 
 @pytest.fixture(scope="session")
 def site() -> Site:
     """The running cluster, with the operator of this checkout."""
     if not SUMMARY.exists():
-        pytest.skip("needs the cluster of `make e2e-up`")
+        pytest.fail("there is no cluster: bring it up with `make e2e-up`")
     found = Site()
     found.install_operator()
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from place import ROOT, SYSTEM, Job, Site
 
+import children
 from distillery.stages.stage import STAGE_NAMES, StageName
 
 COMPONENT = ROOT / "e2e/cluster/component"
@@ -85,7 +86,7 @@ def delete_raycluster(job: Job, stage: str) -> None:
 
 
 def component(action: str, name: str) -> None:
-    subprocess.run([COMPONENT, action, name], check=True, stdout=subprocess.DEVNULL)
+    children.run([COMPONENT, action, name], timeout=600, check=True, stdout=subprocess.DEVNULL)
 
 
 def s3_outage(job: Job, stage: str) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import children
 from distillery.api.v1alpha1.status import Status
 from distillery.artifacts.opening import open_location
 from fake_teacher import read_bill
@@ -53,7 +54,7 @@ class Site:
     def kubectl(self, *words: str, text: str | None = None, check: bool = True) -> str:
         """Run kubectl and return its output."""
         command = [self.summary["kubectl"], "--kubeconfig", self.summary["kubeconfig"], *words]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = children.run(command, input=text, timeout=600, capture_output=True, text=True)
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
@@ -87,8 +88,11 @@ class Site:
             SYSTEM,
             "--create-namespace",
         ]
-        subprocess.run(
-            [*command, "--wait", "--timeout", "180s", *settings], check=True, stdout=subprocess.DEVNULL
+        children.run(
+            [*command, "--wait", "--timeout", "180s", *settings],
+            timeout=300,
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
 
     def make_namespace(self, name: str) -> None:
@@ -180,17 +184,13 @@ class Teacher:
         """Serve until the block ends."""
         command = [sys.executable, str(ROOT / "tests/fake_teacher.py"), "--host", NODE, "--port", str(port)]
         command += ["--bill", str(self.folder / "bill.jsonl"), "--api-key", TEACHER_KEY, *options]
-        self.process = process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], 30)
-        assert ready, "the teacher did not start"
-        self.url = process.stdout.readline().decode().strip()
-        try:
+        with children.running(command, stdout=subprocess.PIPE) as process:
+            self.process = process
+            assert process.stdout is not None
+            ready, _, _ = select.select([process.stdout], [], [], 30)
+            assert ready, "the teacher did not start"
+            self.url = process.stdout.readline().decode().strip()
             yield self
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            process.stdout.close()
 
     def fail_for(self, seconds: float) -> None:
         """Answer every call with status 500 for so long."""

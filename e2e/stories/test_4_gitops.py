@@ -19,6 +19,7 @@ import pytest
 from argocd_processes import CLUSTER, ArgoCD
 from place import Job, Site, Teacher, consistent, small_job
 
+import children
 from argocd.endings import statuses
 from distillery.api.dumping import dump_yaml
 from distillery.api.v1alpha1.status import Status
@@ -147,11 +148,15 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A real API server of our own with our CRDs, and nobody who looks after our kinds."""
     folder = tmp_path_factory.mktemp("api")
     program = str(CLUSTER / "apiserver")
-    done = subprocess.run(
-        [program, "start", "--dir", str(folder)], check=True, text=True, stdout=subprocess.PIPE
+    done = children.run(
+        [program, "start", "--dir", str(folder)],
+        timeout=900,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
     )
     yield Path(done.stdout.strip())
-    subprocess.run([program, "stop", "--dir", str(folder)], check=True)
+    children.run([program, "stop", "--dir", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from place import NODE, ROOT, Job, Site
 
+import children
 from distillery.api.v1alpha1.status import Status
 from distillery.api.yaml import load_yaml
 from distillery.runner.workdir import read_status
@@ -23,7 +24,7 @@ EXAMPLE = ROOT / "examples" / "quickstart"
 def local_run(folder: Path) -> Status:
     """Run the quickstart on this machine."""
     script = [sys.executable, str(EXAMPLE / "quickstart.py"), "--workdir", str(folder)]
-    subprocess.run(script, check=True, stdout=subprocess.DEVNULL)
+    children.run(script, timeout=1800, check=True, stdout=subprocess.DEVNULL)
     status = read_status(folder)
     assert status is not None
     return status
@@ -42,12 +43,11 @@ def cluster_run(site: Site, namespace: str, tickets: Path) -> Status:
     }
     spec["dataset"]["sources"] = [{"uri": f"{bucket}/{prefix}-source/tickets.jsonl"}]
     command = [sys.executable, str(EXAMPLE / "teacher.py"), "--host", NODE, "--until-stdin-ends"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as teacher:
+    with children.running(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as teacher:
         assert teacher.stdout is not None
         spec["teacher"]["endpoint"]["url"] = teacher.stdout.readline().decode().strip()
         job = Job(site, namespace, "ticket-routing-quickstart", spec)
         status = job.ended(job.apply(), 1800)
-        teacher.kill()
     return status
 
 

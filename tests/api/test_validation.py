@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import children
 from api.manifests import GOOD, replaced
 from distillery.api.fields import walk
 from distillery.api.paths import format_path, place
@@ -223,5 +223,5 @@ def test_importing_the_api_loads_nothing_heavy() -> None:
         "boto3",
     }
     code = "import sys, distillery.api.validation, distillery.api.v1alpha1.status; print(*sys.modules, sep='\\n')"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ran = children.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy & set(ran.stdout.split()) == set()

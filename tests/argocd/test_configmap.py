@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
 from ruamel.yaml import YAML
 
+import children
 from argocd.argo import JOB, PROFILE, ROOT
 
 
@@ -16,9 +16,7 @@ def load(text: str) -> Any:
 
 
 def test_the_committed_patch_is_what_the_lua_files_give() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "render.py")], capture_output=True, text=True, check=True
-    )
+    done = children.run([sys.executable, str(ROOT / "render.py")], capture_output=True, text=True, check=True)
     assert done.stdout == (ROOT / "argocd-cm.yaml").read_text()
 
 

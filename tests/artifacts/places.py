@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import children
 from distillery.artifacts.credentials import S3CredentialsReference
 from distillery.artifacts.opening import open_location
 from distillery.artifacts.store import ObjectStore
@@ -61,7 +62,7 @@ class Place:
         script = Path(__file__).with_name("contender.py")
         command = [sys.executable, str(script), self.uri, self.endpoint or "", task, *arguments]
         path = os.pathsep.join([str(ROOT / "operator"), str(ROOT / "tests")])
-        return subprocess.Popen(
+        return children.start(
             command,
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,

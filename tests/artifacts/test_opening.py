@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import children
 from artifacts.places import ROOT, FixedSecrets
 from distillery.api.v1alpha1.common import Storage
 from distillery.artifacts.credentials import S3Credentials
@@ -156,4 +156,4 @@ def test_boto3_is_not_imported_for_folders(tmp_path: Path) -> None:
         f"open_location('file://{tmp_path}', None, None, None).put('a', b'x'); "
         "sys.exit('boto3' in sys.modules or 'pyarrow' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "operator", check=True)
+    children.run([sys.executable, "-c", code], cwd=ROOT / "operator", check=True)

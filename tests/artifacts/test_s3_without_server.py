@@ -45,7 +45,7 @@ def web() -> Iterator[ThreadingHTTPServer]:
     yield server
     server.shutdown()
     server.server_close()
-    thread.join()
+    thread.join(30)
 
 
 @pytest.fixture

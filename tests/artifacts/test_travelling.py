@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 from artifacts.places import ROOT
 from distillery.artifacts.credentials import S3Credentials
 from distillery.artifacts.opening import open_location
@@ -61,7 +62,7 @@ def endpoint() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
-    thread.join()
+    thread.join(30)
 
 
 def opened(endpoint: str, secrets: EnvironmentSecrets) -> ObjectStore:
@@ -71,7 +72,7 @@ def opened(endpoint: str, secrets: EnvironmentSecrets) -> ObjectStore:
 def read_elsewhere(parcel: bytes, folder: Path, environment: dict[str, str]) -> str:
     """Unpickle a store in another process, in another folder, and read an object with it."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run(
+    done = children.run(
         [sys.executable, "-c", READ],
         input=parcel,
         cwd=folder,

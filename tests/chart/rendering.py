@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+import children
+
 CHART = Path(__file__).parents[2] / "charts/distillery"
 Manifest = dict[str, Any]
 IMAGES: Manifest = {
@@ -42,7 +44,7 @@ def template(
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         YAML().dump(given, file)
         file.flush()
-        return subprocess.run(
+        return children.run(
             [
                 helm() or "helm",
                 *("template", "distillery", str(CHART), "--namespace", "distillery-system"),

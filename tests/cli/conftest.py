@@ -191,12 +191,12 @@ def cluster(tmp_path: Path) -> Iterator[FakeCluster]:
         await end.wait()
         await runner.cleanup()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     assert ready.wait(30)
     yield fake
     ends[0]()
-    thread.join()
+    thread.join(30)
 
 
 def kubeconfig_for(server: str) -> dict[str, Any]:

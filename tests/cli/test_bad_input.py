@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import children
 from tiny_job import Bench, Ran, make_bench, teacher_process
 
 pytestmark = pytest.mark.timeout(120)
@@ -172,7 +172,7 @@ def check(ran: Ran, case: Case) -> None:
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
     folder.mkdir()
-    mounted = subprocess.run(
+    mounted = children.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
@@ -180,7 +180,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        children.run(["umount", str(folder)], check=True)
 
 
 @pytest.mark.skipif(

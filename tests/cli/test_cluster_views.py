@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+import children
 from distillery.api.dumping import dump_yaml
 from distillery.manifests.names import record_name
 from distillery.planning.record import AttemptRecord, JobRef
@@ -333,11 +334,11 @@ def test_a_signal_ends_watching_without_a_traceback(name: str, cluster: Any) -> 
     cluster.job(status=STATUS)
     command = [sys.executable, "-m", "distillery", "status", "tiny", "--watch"]
     command += ["--kubeconfig", cluster.kubeconfig]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with children.running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "dataset" in process.stdout.readline()
         process.send_signal(getattr(signal, name))
-        out, err = process.communicate()
+        out, err = process.communicate(timeout=children.PATIENCE)
     assert (process.returncode, err) == (130, "")
     assert "Traceback" not in out
 
@@ -345,7 +346,7 @@ def test_a_signal_ends_watching_without_a_traceback(name: str, cluster: Any) -> 
 def test_a_missing_client_is_installed_from_a_checkout() -> None:
     code = "import sys; sys.modules['kubernetes'] = None; from distillery.cli import main; main()"
     command = [sys.executable, "-c", code, "cost", "tiny"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = children.run(command, capture_output=True, text=True, check=False)
     repair = "install it from a checkout: pip install '.[cluster]'"
     said = f"error: the Kubernetes client (kubernetes.aio) is not installed → {repair}\n"
     assert (done.returncode, done.stderr) == (1, said)
@@ -353,5 +354,5 @@ def test_a_missing_client_is_installed_from_a_checkout() -> None:
 
 def test_local_verbs_never_import_the_cluster_s_client() -> None:
     code = "import sys, distillery.cli; print(sorted({'kubernetes', 'aiohttp', 'asyncio', 'rich'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = children.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 from distillery.runner.workdir import Workdir
 from tiny_job import Bench, make_bench, teacher_process
 
@@ -32,7 +33,7 @@ def shell(bench: Bench, line: str) -> subprocess.CompletedProcess[str]:
     """Run a shell line in which `distillery` is the command."""
     prelude = f'distillery() {{ "{sys.executable}" -m distillery "$@"; }}; '
     command = ["bash", "-c", prelude + line]
-    return subprocess.run(command, capture_output=True, text=True, cwd=bench.folder, timeout=100, check=False)
+    return children.run(command, capture_output=True, text=True, cwd=bench.folder, timeout=100, check=False)
 
 
 def test_a_run_whose_reader_goes_away_ends_like_an_interrupted_one(bench: Bench) -> None:
@@ -86,14 +87,14 @@ def test_leftovers_younger_than_nothing_cannot_be_pruned(bench: Bench) -> None:
 
 def test_the_status_of_an_interrupted_run_says_so(bench: Bench) -> None:
     command = bench.command("--until", "teacher")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=bench.folder) as process:
+    with children.running(command, stdout=subprocess.PIPE, text=True, cwd=bench.folder) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if '"stage": "teacher"' in line:
                 process.send_signal(signal.SIGINT)
                 break
         process.stdout.read()
-    assert process.returncode == 130
+        assert process.wait(children.PATIENCE) == 130
     done = shell(bench, "distillery status work")
     assert done.stdout.splitlines()[0] == "Suspended: interrupted; the same command resumes"
     assert "running" not in done.stdout

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import children
 
 REPAIR = "name one with --kubeconfig or KUBECONFIG"
 MISSING = f"there is no kubeconfig (looked at ~/.kube/config and $KUBECONFIG) → {REPAIR}"
@@ -28,7 +29,7 @@ def test_without_a_kubeconfig_it_is_said_where_one_was_looked_for(
 
 def test_the_client_s_own_log_stays_silent(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "distillery", "cost", "tiny"]
-    done = subprocess.run(command, capture_output=True, text=True, env={"HOME": str(tmp_path)}, check=False)
+    done = children.run(command, capture_output=True, text=True, env={"HOME": str(tmp_path)}, check=False)
     assert done.stderr == f"error: {MISSING}\n"
 
 

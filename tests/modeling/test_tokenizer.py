@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+import children
 from distillery.modeling.templates import Chat
 from distillery.modeling.tokenizer import SPECIAL_TOKENS, train_tokenizer
 from modeling.small import LABELS, TEXTS, ask, tiny_chat
@@ -41,7 +41,7 @@ def test_labels_get_short_tokens_even_where_the_rows_lack_them() -> None:
 
 def test_the_same_texts_give_the_same_tokenizer_in_every_process() -> None:
     code = TRAIN.format(path=[entry for entry in sys.path if entry], texts=TEXTS * 4, labels=list(LABELS))
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    there = children.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     here = [train_tokenizer(TEXTS * 4, LABELS, 400).backend_tokenizer.to_str() for _ in range(2)]
     assert here == [there.strip()] * 2
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 from distillery.artifacts.directory import DirectoryStore
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer
@@ -89,7 +90,7 @@ def kill_and_resume(folder, kills, count, seed):
     repository = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": f"{repository}/operator:{repository}/tests"}
     rng = random.Random(seed)
-    teacher = subprocess.Popen(
+    teacher = children.start(
         [sys.executable, repository / "tests/fake_teacher.py", "--bill", bill_file, "--delay", str(DELAY)],
         stdout=subprocess.PIPE,
         text=True,
@@ -98,7 +99,7 @@ def kill_and_resume(folder, kills, count, seed):
         url = teacher.stdout.readline().strip()
         for attempt in range(1, kills + 2):
             command = [sys.executable, Path(__file__).parent / "asker.py", url, folder / "store"]
-            with subprocess.Popen(
+            with children.running(
                 [*command, str(count), str(attempt)], stdout=subprocess.PIPE, text=True, env=environment
             ) as asker:
                 assert asker.stdout.readline() == "asking\n"
@@ -111,9 +112,7 @@ def kill_and_resume(folder, kills, count, seed):
             check(DirectoryStore(folder / "store"), read_bill(bill_file))
         return read_bill(bill_file)
     finally:
-        teacher.kill()
-        teacher.wait()
-        teacher.stdout.close()
+        children.end(teacher)
 
 
 def check_kills(folder, kills, count, seed):

@@ -58,7 +58,7 @@ def test_an_outage_costs_no_row_when_no_fresh_row_is_left(store, answered):
     with FakeTeacher() as teacher:
         back = away(teacher, after=answered, seconds=1.5)
         results = ask(teacher, store, make_questions(100), PATIENT, rate_limits=RateLimits(concurrency=100))
-        back.join()
+        back.join(30)
         assert all(isinstance(result, Answer) for result in results)
         assert len(teacher.bill) == 100
 
@@ -113,7 +113,7 @@ def test_a_teacher_that_the_cache_knows_to_answer_may_be_away_as_long_as_any(sto
         ask(teacher, store, make_questions(100), options)
         back = away(teacher, after=0, seconds=0.8)
         results = ask(teacher, store, make_questions(107), options)
-        back.join()
+        back.join(30)
         assert all(isinstance(result, Answer) for result in results)
         assert len(teacher.bill) == 107
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 from tiny_job import NONSENSE, Bench, Finished, make_bench, teacher_process
 
 CONCURRENCY = 8
@@ -21,14 +22,12 @@ pytestmark = pytest.mark.timeout(900)
 def start(bench: Bench) -> subprocess.Popen[bytes]:
     """Start the job as the leader of a process group of its own."""
     with (bench.folder / "output.log").open("ab") as log:
-        return subprocess.Popen(
-            bench.command(), stdout=log, stderr=log, start_new_session=True, cwd=bench.folder
-        )
+        return children.start(bench.command(), stdout=log, stderr=log, cwd=bench.folder)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(children.REAP_SECONDS)
 
 
 def kills(bench: Bench, moments: list[float]) -> None:

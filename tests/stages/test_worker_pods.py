@@ -155,7 +155,7 @@ def test_a_member_that_is_killed_is_replaced_and_no_answer_is_bought_twice(
         params = make_params(teacher.url, teacher=SHARED)
         kill = when(lambda: len(teacher.bill) > 120, lambda: ray.kill(hired.members[0]))
         attempt = run_teacher(World(tmp_path / "killed").with_rows(rows), params)
-        kill.join()
+        kill.join(60)
         bill = list(teacher.bill)
         undisturbed = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
     assert len(hired.members) == PODS + 1
@@ -374,7 +374,7 @@ def test_training_over_pods_stops_and_resumes_and_survives_the_loss_of_a_worker(
     victim = when(lambda: killed.steps > newest.step + 20, kill_a_training_process)
     with pytest.raises(StageFailed) as lost:
         student.run(replace(killed.context, workers=PODS))
-    victim.join()
+    victim.join(60)
     assert (lost.value.reason, lost.value.failure_class) == ("TrainWorkerLost", "infrastructure")
     last = student_tests.Attempt(work, tmp_path / "b" / "3")
     result = student.run(replace(last.context, workers=PODS))
@@ -418,7 +418,7 @@ def test_the_loss_of_a_node_in_the_middle_of_asking_changes_nothing(
         params = make_params(teacher.url, teacher=SHARED)
         loss = when(lambda: len(teacher.bill) > 150, lambda: cluster.remove_node(node, allow_graceful=False))
         attempt = run_teacher(World(tmp_path / "lost").with_rows(rows), params, workers=PODS + 1)
-        loss.join()
+        loss.join(60)
         bill = list(teacher.bill)
         undisturbed = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
     assert len(hired.members) >= PODS + 2

@@ -143,7 +143,7 @@ def test_two_processes_that_start_together_get_different_incarnations(desk: Desk
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(20)
     assert sorted(claim.incarnation for claim in claims) == [1, 2, 3]
     for courier in couriers:
         courier.close()

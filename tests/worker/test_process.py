@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import children
 from distillery.artifacts import layout
 from distillery.stages.report import Failure, Report
 from tiny_job import make_bench, teacher_process, write_tickets
@@ -56,7 +56,7 @@ def test_a_killed_process_is_continued_as_the_next_incarnation(slow: Operator) -
     process = slow.start("teacher")
     until(lambda: len(slow.bench.billed()) > 60)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(children.REAP_SECONDS)
     ended = slow.run("teacher")
     assert ended.code == 0, ended.log
     orders = [(report.incarnation, report.sequence) for report in slow.reports("teacher")]
@@ -220,7 +220,7 @@ def test_an_assignment_that_cannot_be_read_has_an_exit_status_of_its_own(tmp_pat
     for text in (None, "{}", "no json"):
         if text is not None:
             (tmp_path / "assignment.json").write_text(text)
-        done = subprocess.run(
+        done = children.run(
             [sys.executable, "-m", "distillery.worker"],
             env=os.environ | {"DISTILLERY_ASSIGNMENT": str(tmp_path / "assignment.json")},
             capture_output=True,

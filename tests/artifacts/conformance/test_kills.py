@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 from artifacts.places import Place
 from distillery.artifacts.store import ObjectStore
 
@@ -28,7 +29,7 @@ def kill_in_mid_upload(place: Place, key: str, pipe: Path) -> None:
                 file.write(b"x" * (1 << 20))
             file.flush()
             sent.set()
-            process.wait()
+            process.wait(children.PATIENCE)
 
     feeder = threading.Thread(target=feed)
     feeder.start()
@@ -40,9 +41,8 @@ def kill_in_mid_upload(place: Place, key: str, pipe: Path) -> None:
         time.sleep(1.0 if place.on_s3 else 0.1)  # for the parts to reach the server
         assert process.poll() is None
     finally:
-        process.kill()
-        process.communicate()
-        feeder.join()
+        children.end(process)
+        feeder.join(30)
 
 
 @pytest.mark.parametrize("before", [None, b"the version of before"], ids=["new object", "overwritten object"])

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import children
 from artifacts.places import Place
 from distillery.artifacts import layout
 from distillery.artifacts.artifact import find_manifest
@@ -30,8 +31,7 @@ def race(place: Place, *tasks: tuple[str, ...]) -> list[str]:
         return [process.communicate(timeout=60)[0].strip() for process in processes]
     finally:
         for process in processes:
-            process.kill()
-            process.wait()
+            children.end(process)
 
 
 def test_of_many_threads_one_creates_the_object(store: ObjectStore) -> None:
@@ -39,7 +39,7 @@ def test_of_many_threads_one_creates_the_object(store: ObjectStore) -> None:
         barrier = threading.Barrier(8)
 
         def create(number: int, attempt: int = attempt, barrier: threading.Barrier = barrier) -> int | None:
-            barrier.wait()
+            barrier.wait(60)
             try:
                 store.put(f"race/{attempt}", f"{number}".encode() * 5000, if_absent=True)
             except Conflict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import children
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.store import ObjectStore
@@ -78,7 +78,7 @@ def run_python() -> Callable[[str], str]:
     """Return a function that runs code in a fresh interpreter and returns what it prints."""
 
     def run_python(code: str) -> str:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = children.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return done.stdout
 
     return run_python

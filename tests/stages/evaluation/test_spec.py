@@ -1,9 +1,9 @@
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
+import children
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.stages.evaluation.spec import EVALUATION, EvaluationParams, from_spec
 from distillery.stages.identity import recipe_of
@@ -95,5 +95,5 @@ def test_the_declaration_loads_nothing_heavy() -> None:
         "import sys, distillery.stages.evaluation.spec\n"
         "print(sorted({'numpy', 'scipy', 'torch', 'ray', 'pyarrow', 'jinja2', 'aiohttp'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = children.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

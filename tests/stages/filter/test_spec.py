@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 
+import children
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.errors import SpecError
 from distillery.stages.filter.spec import FILTER, FilterParams
@@ -67,7 +67,7 @@ def test_the_declaration_is_light() -> None:
         "import sys, distillery.stages.filter.spec\n"
         f"print([name for name in '{heavy}'.split(',') if name in sys.modules])"
     )
-    done = subprocess.run(
+    done = children.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import ray
 
+import children
 from distillery.errors import StageFailed, StageStopped
 from distillery.stages.student import driver
 from distillery.stages.student.checkpoints import Checkpoints
@@ -40,13 +41,10 @@ def test_kill_minus_nine_at_any_moment_gives_the_same_student(tmp_path: Path) ->
     folder, rng = tmp_path / "killed", random.Random(7)
     code = TRAIN.format(path=[entry for entry in sys.path if entry], folder=str(folder))
     for _ in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(rng.uniform(0.0, 6.0))
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        with children.running([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.uniform(0.0, 6.0))
     assert output_digest(finish(make_work(folder, make_rows(192, 24), epochs=8))) == want
 
 

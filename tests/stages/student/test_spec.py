@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 
+import children
 from distillery.stages.identity import recipe_of
 from distillery.stages.student.spec import STUDENT, StudentParams
 from stages.student.conftest import make_params
@@ -47,5 +47,5 @@ def test_the_declaration_needs_no_torch() -> None:
         "import distillery.stages.student.spec\n"
         "print(sorted({'torch', 'transformers', 'ray', 'pyarrow', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = children.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
