@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -93,8 +94,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 @contextmanager
 def _as_from_a_terminal() -> Iterator[None]:
-    """Heed the signals for a moment: a child inherits what is ignored, and what is handled becomes its default."""
-    ignored = [number for number in HEARD if signal.getsignal(number) == signal.SIG_IGN]
+    """Heed the signals for a moment: a child inherits what is ignored, and what is handled becomes its default.
+
+    Only the main thread may; what another starts is no test's to interrupt.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    ignored = [number for number in HEARD if mine and signal.getsignal(number) == signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.default_int_handler)
     try:

@@ -65,7 +65,9 @@ class _Accompanying(io.FileIO):
 def _nowhere(number: int) -> TextIO:
     """Occupy the number of a closed stream, which the next file that is opened would get otherwise."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    if nowhere != number:
+    if nowhere == number:
+        os.set_inheritable(number, True)
+    else:
         os.dup2(nowhere, number)
         os.close(nowhere)
     return open(number, "w", encoding="utf-8", closefd=False)
