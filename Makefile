@@ -8,8 +8,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A test that its own timeout cannot end, since it hangs while it cleans up, ends its process: nothing waits for ever.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile -o faulthandler_timeout=1200 -o faulthandler_exit_on_timeout=true
+# What runs on any machine, without servers, in minutes.
+ANYWHERE := not soak and not s3 and not kube and not e2e
 
-.PHONY: help install quickstart test soak e2e-s3 e2e-api e2e-up e2e-down e2e e2e-full lint verify fmt generate \
+.PHONY: help install quickstart test test-long test-tools soak e2e-s3 e2e-api e2e-up e2e-down e2e e2e-full lint verify fmt generate \
   requirements bench bench-operator clean
 
 help: ## Print this help
@@ -36,7 +40,14 @@ quickstart: $(READY) ## Distil a ticket router end to end on this machine (no ke
 
 test: $(READY) lint ## Lint, types, contracts, unit tests, a tiny job end to end (about 8 minutes on 2 cores)
 	@echo "==> tests"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak and not s3 and not kube and not e2e" --durations=10
+	@$(PYTEST) -m "not long and $(ANYWHERE)" --durations=10
+
+test-long: $(READY) ## What of the tests does not fit into ten minutes: more cases of what `make test` tries
+	@$(PYTEST) -m "long and $(ANYWHERE)" --durations=10
+
+test-tools: $(READY) ## What needs helm and KubeRay's CRD; builds them if they are missing (needs Go)
+	@cd e2e/cluster && "$(CURDIR)/$(BIN)/python" -c 'import tools; tools.binary(tools.HELM, "helm"); tools.kuberay_config()'
+	@$(PYTEST) -m needs_tools --require-tools
 
 soak: $(READY) ## The long repetitions: 20 kills, 5 quickstart seeds, coverage simulations
 	@$(BIN)/python -m pytest -m soak --timeout 3600 -s

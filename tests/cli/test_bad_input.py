@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import children
+from distillery.planning.observed import Observed, Patience
+from distillery.querying.desk import EngineOptions
 from tiny_job import Bench, Ran, make_bench, teacher_process
 
 pytestmark = pytest.mark.timeout(120)
@@ -23,6 +26,14 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     bill = tmp_path_factory.mktemp("teacher") / "bill.jsonl"
     with teacher_process(bill) as url:
         yield url, bill
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teacher that does not come up is given up within a second, instead of a good minute in five tries."""
+    desk, looks = "distillery.querying.engine.EngineOptions", "distillery.runner.local.Observed"
+    monkeypatch.setattr(desk, partial(EngineOptions, startup_seconds=0.2, backoff_seconds=0.05))
+    monkeypatch.setattr(looks, partial(Observed, patience=Patience(pauses=(0.0,))))
 
 
 @dataclass
@@ -124,6 +135,7 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_explained(name: str, teacher: tuple[str, Path], tmp_path: Path) -> None:
     url, bill = teacher
@@ -148,6 +160,7 @@ FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_faulty_teacher_is_explained(name: str, tmp_path: Path) -> None:
     kind, code, names = FAULTS[name]
