@@ -15,22 +15,22 @@ OUT, ERR = 1, 2
 
 
 def open_streams() -> None:
-    """Make both streams usable: a closed one leads nowhere, and neither a letter nor a lost message ends a verb.
+    """Make both streams usable: a closed one leads nowhere, and no odd character and no lost message ends a process.
 
-    Standard error only accompanies: where it is full or its reader has gone, a message is lost, and the command goes
+    Standard error only accompanies: where it is full or its reader has gone, a message is lost, and the process goes
     on and ends as it would have ended. Streams that somebody has put in their place stay as they are.
     """
     if sys.stdout is None:
         sys.stdout = _nowhere(OUT)
     elif sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        flush_output()  # which reconfiguring would do, past everything that could tell an error
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name or symbol that the locale cannot show
     if sys.stderr is None:
         sys.stderr = _nowhere(ERR)
-    elif sys.stderr is sys.__stderr__:
-        raw = io.BufferedWriter(_Accompanying(sys.stderr.fileno(), "wb", closefd=False))
-        sys.stderr = io.TextIOWrapper(
-            raw, encoding=sys.stderr.encoding, errors="backslashreplace", line_buffering=True
-        )
+    elif sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        raw = io.BufferedWriter(_Accompanying(ERR, "wb", closefd=False))
+        encoding = sys.stderr.encoding
+        sys.stderr = io.TextIOWrapper(raw, encoding, errors="backslashreplace", line_buffering=True)
 
 
 def flush_output() -> OSError | None:
@@ -54,12 +54,12 @@ def silence() -> None:
 class _Accompanying(io.FileIO):
     """Takes every byte, even those that cannot be written."""
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         """Write as much as can be written. Returns: how many bytes are done with."""
         try:
             return super().write(data)
         except OSError:
-            return len(data)
+            return len(memoryview(data))
 
 
 def _nowhere(number: int) -> TextIO:

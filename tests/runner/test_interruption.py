@@ -53,6 +53,7 @@ def check_recovered(bench: Bench, undisturbed: Finished, kills_made: int) -> Non
     assert float(cost["spent"]) + float(cost.get("unknown") or 0) >= micro / 1e6 - 1e-9
 
 
+@pytest.mark.long
 def test_three_kills_leave_the_same_result(finished: Finished, tmp_path: Path) -> None:
     bill = tmp_path / "bill.jsonl"
     with teacher_process(bill, *NONSENSE, "--delay", "0.03") as url:

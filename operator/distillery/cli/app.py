@@ -192,7 +192,9 @@ def main() -> None:
     plugin = Path(sys.argv[0]).name == PLUGIN  # kubectl finds it by this name
     out = sys.stdout
     code = _ended(lambda: app(prog_name="kubectl distillery" if plugin else None))
-    sys.stdout = out  # typer wraps it where a reader has gone, so that the loss shows only at Python's own exit
+    sys.stdout = (
+        out  # typer wraps it where a reader has gone, so that the loss shows only at Python's own exit
+    )
     lost = flush_output()  # here, where it can be told: at its own exit Python cannot
     if lost is not None and code == ExitCode.COMPLETE:
         code = _failed(lost)

@@ -43,7 +43,9 @@ def run_job(invocation: Invocation, until: str | None) -> ExitCode:
         def watch(status: Status, report: Report | None) -> None:
             try:
                 view.update(status, report)
-            except OSError as error:  # a full disk, or `| head -1`: end like an interrupted run, not like a failed stage
+            except (
+                OSError
+            ) as error:  # a full disk, or `| head -1`: end like an interrupted run, not like a failed stage
                 lost.append(error)
                 silence()
                 run.stop = True

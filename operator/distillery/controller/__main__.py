@@ -12,7 +12,7 @@ from distillery.controller.logs import configure_logging
 from distillery.controller.shell import Parts, Reconciles, Shell, Where
 from distillery.kube.errors import NoCluster
 from distillery.settings import Settings
-from distillery.streams import flush_output
+from distillery.streams import flush_output, open_streams
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def _reconciler(parts: Parts, settings: Settings) -> Reconciles:
 
 
 if __name__ == "__main__":
+    open_streams()
     status = main()
     logging.shutdown()
     flush_output()

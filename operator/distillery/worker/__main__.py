@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.assignment import Assignment
-from distillery.streams import flush_output
+from distillery.streams import flush_output, open_streams
 from distillery.worker.logs import configure_logging
 from distillery.worker.process import Attempt, Exit
 from distillery.worker.secrets import PodSecrets
@@ -54,6 +54,7 @@ def main() -> Exit:
 
 
 if __name__ == "__main__":
+    open_streams()
     status = main()
     flush_output()  # a library may have printed: that nobody can read it must not change the exit status
     sys.exit(status)
