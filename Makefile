@@ -13,8 +13,8 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile -o faulthandler_timeout=12
 # What runs on any machine, without servers, in minutes.
 ANYWHERE := not soak and not s3 and not kube and not e2e
 
-.PHONY: help install quickstart test test-long test-tools soak e2e-s3 e2e-api e2e-up e2e-down e2e e2e-full lint verify fmt generate \
-  requirements bench bench-operator clean
+.PHONY: help install quickstart test test-long test-tools soak e2e-s3 e2e-api e2e-up e2e-down e2e e2e-full lint \
+  verify fmt generate requirements bench bench-operator clean
 
 help: ## Print this help
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
