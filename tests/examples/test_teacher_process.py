@@ -88,6 +88,7 @@ def test_a_row_is_judged_alike_alone_and_in_any_batch(classifier):
     assert [judged for at in range(0, 24, 7) for judged in classifier.judge(rows[at : at + 7])] == alone
 
 
+@pytest.mark.long
 def test_it_is_right_about_most_tickets_and_unsure_about_some(classifier):
     rows = tickets.generate(80, seed=5)
     judged = classifier.judge([classifier.tokens(f"{row['subject']}\n{row['body']}") for row in rows])

@@ -61,6 +61,7 @@ def test_a_changed_gate_runs_the_evaluation_only(finished: Finished, tmp_path: P
     assert len(bench.billed()) == billed
 
 
+@pytest.mark.long
 def test_a_changed_filter_runs_filter_student_and_evaluation(finished: Finished, tmp_path: Path) -> None:
     bench = finished.copy(tmp_path / "bench")
     billed = len(bench.billed())
@@ -70,6 +71,7 @@ def test_a_changed_filter_runs_filter_student_and_evaluation(finished: Finished,
     assert len(bench.billed()) == billed
 
 
+@pytest.mark.long
 def test_a_shuffled_input_file_changes_nothing_beyond_the_dataset(finished: Finished, tmp_path: Path) -> None:
     bench = finished.copy(tmp_path / "bench")
     billed = len(bench.billed())

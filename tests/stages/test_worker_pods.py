@@ -224,6 +224,7 @@ def test_a_member_that_is_only_out_of_sight_is_ended_and_its_answers_are_not_bou
     assert abs(attempt.result.cost.spent_micro - totals.spent_micro) <= 1
 
 
+@pytest.mark.long
 def test_a_member_that_cannot_be_killed_buys_nothing_more_either(
     hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +242,7 @@ def test_a_member_that_cannot_be_killed_buys_nothing_more_either(
     assert calls == [0]
 
 
+@pytest.mark.long
 def test_the_budget_comes_to_its_end_although_a_member_was_out_of_sight(
     hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
