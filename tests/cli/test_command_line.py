@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import children
+from distillery.cli.run import _signals
+from distillery.cli.views import JsonView
 from distillery.runner.workdir import Workdir
 from tiny_job import Bench, make_bench, teacher_process
 
@@ -83,6 +87,19 @@ def test_a_pending_review_is_named_among_the_exit_statuses(bench: Bench) -> None
 def test_leftovers_younger_than_nothing_cannot_be_pruned(bench: Bench) -> None:
     done = shell(bench, "distillery prune job.yaml --older-than -1")
     assert done.returncode == 2
+
+
+def test_a_signal_that_is_ignored_from_the_start_stays_ignored() -> None:
+    """A shell starts `distillery run … &` without SIGINT, so that Ctrl-C for another command spares it."""
+    run, before = SimpleNamespace(stop=False), signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _signals(run, JsonView(io.StringIO())):  # type: ignore[arg-type]
+            signal.raise_signal(signal.SIGINT)
+            assert not run.stop
+            signal.raise_signal(signal.SIGTERM)
+            assert run.stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_status_of_an_interrupted_run_says_so(bench: Bench) -> None:

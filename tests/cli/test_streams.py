@@ -17,6 +17,7 @@ import pytest
 
 import children
 from distillery.api.dumping import dump_yaml
+from distillery.artifacts import layout
 from tiny_job import Bench, make_bench, manifest, teacher_process
 
 FULL = (1, "error: No space left on device\n")
@@ -95,6 +96,16 @@ def test_a_full_disk_behind_standard_output_is_one_message(arguments: str, bench
         assert done.returncode == 2  # no verb is a mistake of its own
         return
     assert ended(done) == FULL
+
+
+def test_a_full_disk_while_pruning_is_one_message(bench: Bench) -> None:
+    left = bench.folder / "store" / layout.writer("dataset", "ab" * 32, "cd" * 8)
+    left.mkdir(parents=True)
+    (left / "rows.parquet").write_text("x")
+    done = shell(bench.folder, "distillery prune job.yaml --older-than 0 >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == ["error: No space left on device"]
+    assert done.stderr.startswith("1 objects removed from ")
 
 
 @pytest.mark.parametrize(
