@@ -14,12 +14,13 @@ from distillery.controller.reconcile import Reconciler
 from distillery.errors import TransientError
 from distillery.kube.errors import Stale
 from distillery.kube.resources import DISTILLATION_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from distillery.manifests.metadata import JOB_UID_LABEL
 from distillery.planning.children import ClusterView, PodView, RayJobView
 from distillery.planning.profile import BuiltinProfile
 from distillery.planning.record import AttemptRecord
 from distillery.stages.report import Report
 from memory_api import MemoryApi
-from simulated_kuberay import SimulatedKubeRay
+from simulated_kuberay import SimulatedKubeRay, delete
 
 NAMESPACE, NAME = "support", "ticket-routing"
 MANIFEST = """
@@ -161,7 +162,8 @@ class World:
         """Let the operator see the cluster."""
         for resource, kind, project in VIEWS:
             mark = self.cache.mark()
-            self.cache.relist(kind, [project(item) for item in await self.api.list(resource)], mark)
+            listed = [item for item in await self.api.list(resource) if is_watched(item)]
+            self.cache.relist(kind, [project(item) for item in listed], mark)
 
     async def turn(self, seconds: float = 1.0) -> None:
         """Let time pass: KubeRay does a step, the operator looks once; a crash starts it anew."""
@@ -185,10 +187,19 @@ class World:
                 return status
         raise AssertionError(f"not reached within {turns} turns: {await self.status()}")
 
+    async def remove(self, resource: Resource, name: str, namespace: str | None = NAMESPACE) -> None:
+        """Delete an object as somebody would with kubectl."""
+        await delete(self.api, resource, await self.api.get(resource, name, namespace))
+
     async def status(self) -> Status:
         """Return the stored status."""
         found = await self.api.find(DISTILLATION_JOBS, NAME, NAMESPACE)
         return Status.model_validate(copy.deepcopy((found or {}).get("status") or {}))
+
+
+def is_watched(item: dict[str, Any]) -> bool:
+    """Say whether the operator's watches show an object, by their label selector."""
+    return JOB_UID_LABEL in (item["metadata"].get("labels") or {})
 
 
 def ended(status: Status) -> bool:

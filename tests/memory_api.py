@@ -100,11 +100,11 @@ class MemoryApi:
         return self._store("patch", key, _merged(stored, patch))
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None
+        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
     ) -> None:
         key = (resource.plural, namespace, name)
         stored = self.objects.get(key)
-        if stored is None or uid not in (None, stored["metadata"]["uid"]):
+        if stored is None or uid != stored["metadata"]["uid"]:
             return
         self.version += 1
         self.writes.append(("delete", resource.plural, name))

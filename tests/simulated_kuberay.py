@@ -16,12 +16,13 @@ from typing import Any
 
 from distillery.errors import DistilleryError
 from distillery.kube.errors import Exists, NotFound, Stale
-from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS
+from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
 from distillery.manifests.configmap import ASSIGNMENT_KEY
 from distillery.stages.assignment import Assignment
 from distillery.stages.identity import stage_identity
 from distillery.stages.report import Outcome, Report
 
+HEAD = "ray.io/node-type"
 SOURCES = "pinned-sources"
 VERDICT = {"verdict": "passed", "releaseVersion": "0123456789ab", "retention": 0.97, "interval": [0.95, 0.99]}
 
@@ -50,15 +51,18 @@ class SimulatedKubeRay:
                 await self.advance(job)
 
     async def _collect(self, jobs: list[dict[str, Any]]) -> None:
-        """Play the garbage collector: what belongs to a RayJob goes with it."""
+        """Play the garbage collector: what a RayJob controls goes with it, and so do pods with their cluster."""
         uids = {job["metadata"]["uid"] for job in jobs}
         counts: dict[tuple[str, str], int] = {}
         for resource in (RAY_CLUSTERS, PODS):
             for child in await self.kube.list(resource, self.namespace):
                 metadata = child["metadata"]
-                if metadata["ownerReferences"][0]["uid"] not in uids:
-                    await self.kube.delete(resource, metadata["name"], metadata["namespace"])
-                elif resource is RAY_CLUSTERS:
+                owners = metadata.get("ownerReferences") or []
+                if owners and not any(owner["uid"] in uids for owner in owners):
+                    await delete(self.kube, resource, child)
+                    continue
+                uids.add(metadata["uid"])
+                if resource is RAY_CLUSTERS and owners:
                     key = _stage_of(child)
                     counts[key] = counts.get(key, 0) + 1
         for key, count in counts.items():
@@ -81,37 +85,34 @@ class SimulatedKubeRay:
 
     async def _start(self, job: dict[str, Any]) -> None:
         metadata = job["metadata"]
-        child = {
-            "namespace": metadata["namespace"],
-            "labels": dict(metadata["labels"]),
-            "ownerReferences": [
-                {
-                    "apiVersion": "ray.io/v1",
-                    "kind": "RayJob",
-                    "name": metadata["name"],
-                    "uid": metadata["uid"],
-                }
-            ],
-            "creationTimestamp": self._timestamp(),
-        }
-        cluster = {
-            "apiVersion": "ray.io/v1",
-            "kind": "RayCluster",
-            "metadata": {**child, "name": f"{metadata['name']}-c"},
-            "spec": job["spec"]["rayClusterSpec"],
-        }
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {**child, "name": f"{metadata['name']}-head"},
-            "spec": {"containers": [{"name": "ray-head", "image": "none"}]},
-        }
-        for resource, body in ((RAY_CLUSTERS, cluster), (PODS, pod)):
-            try:
-                await self.kube.create(resource, body)
-            except Exists:
-                continue
+        cluster = await self._made(RAY_CLUSTERS, job, f"{metadata['name']}-c", spec=job["spec"]["rayClusterSpec"])
+        containers = [{"name": "ray-head", "image": "none"}]
+        await self._made(PODS, cluster, f"{metadata['name']}-head", spec={"containers": containers})
         await self._set(job, "Initializing", "")
+
+    async def _made(
+        self, resource: Resource, owner: dict[str, Any], name: str, **more: Any
+    ) -> dict[str, Any]:
+        """Create what another object controls, as KubeRay does: with its labels."""
+        metadata = owner["metadata"]
+        reference = {key: owner[key] for key in ("apiVersion", "kind")}
+        reference |= {key: metadata[key] for key in ("name", "uid")}
+        body = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {
+                "name": name,
+                "namespace": metadata["namespace"],
+                "labels": {**metadata["labels"], **({HEAD: "head"} if resource is PODS else {})},
+                "ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}],
+                "creationTimestamp": self._timestamp(),
+            },
+            **more,
+        }
+        try:
+            return await self.kube.create(resource, body)
+        except Exists:
+            return await self.kube.get(resource, name, metadata["namespace"])
 
     async def _work(self, job: dict[str, Any]) -> None:
         metadata = job["metadata"]
@@ -187,10 +188,14 @@ class SimulatedKubeRay:
         await self.kube.merge(CONFIG_MAPS, assignment.reports, patch, assignment.namespace)
 
     async def shut_down(self, job: dict[str, Any]) -> None:
-        """Remove what belongs to a RayJob."""
+        """Remove what a RayJob controls."""
         metadata = job["metadata"]
-        await self.kube.delete(PODS, f"{metadata['name']}-head", metadata["namespace"])
-        await self.kube.delete(RAY_CLUSTERS, f"{metadata['name']}-c", metadata["namespace"])
+        cluster = await self.kube.find(RAY_CLUSTERS, f"{metadata['name']}-c", metadata["namespace"])
+        for resource, owner, name in ((PODS, cluster, "head"), (RAY_CLUSTERS, job, "c")):
+            found = await self.kube.find(resource, f"{metadata['name']}-{name}", metadata["namespace"])
+            owners = found["metadata"].get("ownerReferences", []) if found else []
+            if found and (owner is None or owner["metadata"]["uid"] in [o["uid"] for o in owners]):
+                await delete(self.kube, resource, found)
 
     async def _set(self, job: dict[str, Any], deployment: str, status: str) -> None:
         changed = {**job, "status": {"jobDeploymentStatus": deployment, "jobStatus": status}}
@@ -201,6 +206,12 @@ class SimulatedKubeRay:
 
     def _timestamp(self) -> str:
         return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def delete(kube: Any, resource: Resource, item: dict[str, Any]) -> None:
+    """Delete an object that was read."""
+    metadata = item["metadata"]
+    await kube.delete(resource, metadata["name"], metadata.get("namespace"), uid=metadata["uid"])
 
 
 def _stage_of(child: dict[str, Any]) -> tuple[str, str]:

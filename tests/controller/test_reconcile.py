@@ -217,7 +217,7 @@ def test_a_second_object_of_the_same_spec_adopts_everything_after_its_dataset() 
     world, first = undisturbed()
 
     async def again() -> Status:
-        await world.api.delete(DISTILLATION_JOBS, "ticket-routing", NAMESPACE)
+        await world.remove(DISTILLATION_JOBS, "ticket-routing")
         for key in [k for k in world.api.objects if k[0] in ("rayjobs", "rayclusters", "pods")]:
             del world.api.objects[key]
         return await finished(world)
@@ -587,7 +587,7 @@ def test_what_runs_goes_on_while_its_profile_is_away_and_stops_on_request() -> N
         await world.api.create(DISTILLATION_PROFILES, gold())
         await world.apply(profile="gold")
         await world.run(lambda s: any(x.name == "teacher" and x.progress for x in s.stages))
-        await world.api.delete(DISTILLATION_PROFILES, "gold")
+        await world.remove(DISTILLATION_PROFILES, "gold", None)
         await world.apply(budget={"maxCost": "7.00"})  # a new generation has to look the profile up
         for _ in range(5):
             await world.turn()
@@ -649,7 +649,7 @@ def test_a_damaged_record_is_told_and_a_deleted_one_is_no_loss() -> None:
         await world.api.merge(CONFIG_MAPS, name, {"data": {"teacher.1": "scribble"}}, NAMESPACE)
         await world.turn()
         damaged = await world.status()
-        await world.api.delete(CONFIG_MAPS, name, NAMESPACE)
+        await world.remove(CONFIG_MAPS, name)
         return world, damaged, await world.run(ended)
 
     world, damaged, status = asyncio.run(run())

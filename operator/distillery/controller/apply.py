@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
+from distillery.controller.belongings import Belongings, is_own
 from distillery.controller.intake import Subject
 from distillery.controller.projection import project_cluster, project_pod, project_rayjob
 from distillery.controller.refusal import Refused, told
+from distillery.controller.rights import Rights
 from distillery.errors import SpecError, TransientError
 from distillery.kube.client import Kube
-from distillery.kube.errors import Exists, Unusable
-from distillery.kube.resources import (
-    CONFIG_MAPS,
-    PODS,
-    RAY_CLUSTERS,
-    RAY_JOBS,
-    ROLE_BINDINGS,
-    ROLES,
-    SERVICE_ACCOUNTS,
-    Resource,
-)
+from distillery.kube.errors import Unusable
+from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS
 from distillery.manifests.configmap import assignment_map, record_map, reports_map
-from distillery.manifests.metadata import DIGEST_ANNOTATION, JOB_UID_LABEL
+from distillery.manifests.metadata import JOB_UID_LABEL
 from distillery.manifests.names import attempt_name, record_name, reports_name
 from distillery.manifests.rayjob import rayjob
-from distillery.manifests.rbac import account_of, role, role_binding, service_account
 from distillery.manifests.sizing import gpus_in, workers_of
 from distillery.planning.bookkeeping import Removal
+from distillery.planning.children import RayJobView
 from distillery.planning.decision import Submit
 from distillery.planning.observing import Facts, is_live
+from distillery.planning.ownership import children_of, controlled_by
 from distillery.planning.record import AttemptRecord, JobRef
 from distillery.stages.assignment import Assignment, attempt_key
 
@@ -39,6 +34,8 @@ log = logging.getLogger(__name__)
 
 OWN_SECTIONS = ("spec.storage", "spec.dataset", "spec.teacher", "spec.student")
 """Where mistakes of a job lie; those of a profile lie elsewhere."""
+LATEST = 5
+"""Attempts that are asked for by name: what is older was found gone before these were created."""
 
 
 class Applier:
@@ -46,30 +43,30 @@ class Applier:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
+        self._belongings = Belongings(kube)
+        self._rights = Rights(kube)
 
     async def maps(self, subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return record and reports, made on first use together with the rights that workers need."""
         ref = subject.ref
-        record = await self._kube.find(CONFIG_MAPS, record_name(ref), ref.namespace)
+        record = await self._belongings.find(CONFIG_MAPS, ref, record_name(ref))
         if record is None:
-            await self.ensure_rights(subject)
-            record = await self._ensure(CONFIG_MAPS, record_map(ref))
-        reports = await self._ensure(CONFIG_MAPS, reports_map(ref))
+            await self._rights.ensure(ref, subject.profile)
+            record = await self._belongings.ensure(CONFIG_MAPS, ref, record_map(ref))
+        reports = await self._belongings.ensure(CONFIG_MAPS, ref, reports_map(ref))
         return record, reports
 
     async def existing_maps(self, ref: JobRef) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return record and reports if the job ever got so far."""
+        """Return record and reports if the job ever got so far, and they are its own."""
         record = await self._kube.find(CONFIG_MAPS, record_name(ref), ref.namespace)
         reports = await self._kube.find(CONFIG_MAPS, reports_name(ref), ref.namespace)
-        return None if record is None or reports is None else (record, reports)
+        if record is None or reports is None or not (is_own(ref, record) and is_own(ref, reports)):
+            return None
+        return record, reports
 
-    async def ensure_rights(self, subject: Subject) -> None:
-        """Create what is missing of ServiceAccount, Role and RoleBinding."""
-        ref, profile = subject.ref, subject.profile
-        if profile.service_account_name is None:
-            await self._ensure(SERVICE_ACCOUNTS, service_account(ref))
-        await self._ensure(ROLES, role(ref))
-        await self._ensure(ROLE_BINDINGS, role_binding(ref, account_of(ref, profile)))
+    async def mend_rights(self, subject: Subject, facts: Facts) -> None:
+        """See to the rights of a worker that is silent. Raises: Refused."""
+        await self._rights.ensure_if_silent(subject.ref, subject.profile, facts)
 
     async def write_record(
         self, record: dict[str, Any], entries: Mapping[str, AttemptRecord]
@@ -97,7 +94,8 @@ class Applier:
     ) -> None:
         """Record the attempt, then create it.
 
-        Raises: Refused if it cannot be rendered; TransientError while something of an earlier attempt is there.
+        Raises: Refused if it cannot be rendered, or a name is taken; TransientError while something of an earlier
+        attempt is there.
         """
         ref, run = subject.ref, decision.run
         key = attempt_key(run.stage, decision.attempt)
@@ -108,10 +106,10 @@ class Applier:
         if key not in facts.entries:
             entry = _entry(subject, decision, name, gpus_in(body), facts.now)
             await self.write_record(record, {**noted, key: entry})
-        await self.ensure_rights(subject)
-        await self._adopt_or_create(CONFIG_MAPS, assignment_map(ref, name, assignment))
+        await self._rights.ensure(ref, subject.profile)
+        await self._belongings.adopt_or_create(CONFIG_MAPS, ref, assignment_map(ref, name, assignment))
         try:
-            await self._adopt_or_create(RAY_JOBS, body)
+            await self._belongings.adopt_or_create(RAY_JOBS, ref, body)
         except Unusable as error:
             raise Refused(
                 Reason.PROFILE_VIOLATED, f"the API server refuses RayJob {name}: {error}", False
@@ -132,7 +130,7 @@ class Applier:
         for removal in removals:
             log.info("deleting RayJob %s: %s", removal.name, removal.reason)
             await self._kube.delete(RAY_JOBS, removal.name, ref.namespace, uid=removal.uid)
-            await self._kube.delete(CONFIG_MAPS, removal.name, ref.namespace)
+            await self._belongings.delete(CONFIG_MAPS, ref, removal.name)
 
     async def _confirm_absence(self, ref: JobRef, facts: Facts) -> None:
         """Look past the cache: nothing of an attempt without a result may be left that could still work.
@@ -143,55 +141,33 @@ class Applier:
         if not doubtful:
             return
         labels = f"{JOB_UID_LABEL}={ref.uid}"
-        jobs = await self._kube.list(RAY_JOBS, ref.namespace, labels=labels)
+        jobs = [*map(project_rayjob, await self._kube.list(RAY_JOBS, ref.namespace, labels=labels))]
         clusters = await self._kube.list(RAY_CLUSTERS, ref.namespace, labels=labels)
         pods = await self._kube.list(PODS, ref.namespace, labels=labels)
-        seen = Facts(
-            entries=facts.entries,
-            reports=facts.reports,
-            children=(
-                *map(project_rayjob, jobs),
-                *map(project_cluster, clusters),
-                *map(project_pod, pods),
-            ),
-            heard=facts.heard,
-            now=facts.now,
-        )
+        jobs += await self._without_labels(ref, doubtful, {job.name for job in jobs})
+        found = (*jobs, *map(project_cluster, clusters), *map(project_pod, pods))
+        children = children_of(ref, found, facts.entries, facts.parents)
+        seen = replace(facts, children=children)
         for entry in doubtful:
             # The record may have been too quick to say that it has ended.
             if is_live(entry.model_copy(update={"ended_at": None}), seen):
                 raise TransientError(f"something of {entry.name} is still there")
 
-    async def _ensure(self, resource: Resource, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the object, created if it is missing."""
-        name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
-        found = await self._kube.find(resource, name, namespace)
-        if found is not None:
-            return found
-        try:
-            return await self._kube.create(resource, body)
-        except Exists:
-            return await self._kube.get(resource, name, namespace)
+    async def _without_labels(
+        self, ref: JobRef, entries: Sequence[AttemptRecord], listed: set[str]
+    ) -> list[RayJobView]:
+        """Return RayJobs of the latest attempts whose labels somebody has removed: no list shows them.
 
-    async def _adopt_or_create(self, resource: Resource, body: dict[str, Any]) -> None:
-        """Create, or adopt what a crashed or a second operator has created under the same name.
-
-        Raises: TransientError if it is going away or somebody else's.
+        To get an object by its name costs the API server next to nothing.
         """
-        metadata = body["metadata"]
-        try:
-            await self._kube.create(resource, body)
-            return
-        except Exists:
-            found = await self._kube.get(resource, metadata["name"], metadata["namespace"])
-        other = found["metadata"]
-        if other.get("deletionTimestamp"):
-            raise TransientError(f"{metadata['name']} is still being deleted")
-        if (other.get("labels") or {}).get(JOB_UID_LABEL) != metadata["labels"][JOB_UID_LABEL]:
-            raise TransientError(f"{metadata['name']} exists and belongs to someone else")
-        digests = [(m.get("annotations") or {}).get(DIGEST_ANNOTATION) for m in (other, metadata)]
-        if digests[0] != digests[1]:
-            log.warning("%s was rendered from another state of the spec; it goes on", metadata["name"])
+        latest = sorted(entries, key=lambda entry: entry.started_at)[-LATEST:]
+        found = []
+        for name in (entry.name for entry in latest if entry.name not in listed):
+            document = await self._kube.find(RAY_JOBS, name, ref.namespace)
+            view = None if document is None else project_rayjob(document)
+            if view is not None and controlled_by(ref, view):
+                found.append(replace(view, managed=True, job_uid=ref.uid))
+        return found
 
 
 def _rendered(subject: Subject, name: str, assignment: Assignment) -> dict[str, Any]:

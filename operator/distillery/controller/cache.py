@@ -1,5 +1,8 @@
 """What the watches have shown of the jobs' children: small projections by job. Fed by events and mended by lists.
 
+They are found here by their labels, which anybody may write, so they are candidates: planning/ownership.py says which
+of them a job believes.
+
 Kopf tells no deletion that happens while a watch is broken. So lists are compared with the cache from time to time;
 what was touched by an event after a list began is newer than the list.
 """
@@ -13,6 +16,8 @@ from distillery.planning.children import Child
 
 JobKey = tuple[str, str]
 """Namespace and name of a DistillationJob."""
+Family = tuple[str, str]
+"""A namespace and the uid of the job to which objects there say that they belong."""
 
 
 @dataclass(slots=True)
@@ -30,57 +35,58 @@ class KnownJob:
 
 
 class Cache:
-    """Children by the uid of their job, and the jobs. All methods are for one event loop."""
+    """Children by namespace and by the uid of their job, and the jobs. All methods are for one event loop."""
 
     def __init__(self) -> None:
-        self._children: dict[str, dict[str, _Entry]] = {}
+        self._entries: dict[str, _Entry] = {}
+        self._families: dict[Family, set[str]] = {}
         self._jobs: dict[str, KnownJob] = {}
         self._gone: dict[str, int] = {}
         self._stamp = 0
 
-    def children(self, job_uid: str) -> tuple[Child, ...]:
-        """Return what is known of a job's RayJobs, RayClusters and pods."""
-        return tuple(entry.view for entry in self._children.get(job_uid, {}).values())
+    def children(self, namespace: str, job_uid: str) -> tuple[Child, ...]:
+        """Return what says in a job's namespace that it is one of its RayJobs, RayClusters and pods."""
+        uids = self._families.get((namespace, job_uid), ())
+        return tuple(self._entries[uid].view for uid in sorted(uids))
 
     def upsert(self, view: Child) -> bool:
         """Take what an event has shown. Returns: whether that says something new."""
         if view.uid in self._gone:
             return False  # an event that was overtaken by the deletion; uids never come back
-        entries = self._children.setdefault(view.job_uid, {})
-        known = entries.get(view.uid)
+        known = self._entries.get(view.uid)
         if known is not None and known.view.version > view.version:
             return False  # events overtake each other where a watch is resumed
         self._stamp += 1
-        entries[view.uid] = _Entry(view, self._stamp)
+        self._put(view, self._stamp)
         return known is None or known.view != view
 
     def delete(self, view: Child) -> None:
         """Take a deletion; that of an object that lost its labels counts as one."""
         self._stamp += 1
         self._gone[view.uid] = self._stamp
-        self._drop(view)
+        self._drop(view.uid)
 
     def mark(self) -> int:
         """Return the moment before a list, for `relist`."""
         return self._stamp
 
-    def relist(self, kind: type[Child], views: Iterable[Child], mark: int) -> list[str]:
-        """Take a complete list of one kind that was begun at `mark`. Returns: uids of the jobs that it changed."""
+    def relist(self, kind: type[Child], views: Iterable[Child], mark: int) -> list[Family]:
+        """Take a complete list of one kind that was begun at `mark`. Returns: the families that it changed."""
         listed = {view.uid: view for view in views}
-        changed: set[str] = set()
-        known = [e for entries in self._children.values() for e in entries.values() if type(e.view) is kind]
-        for entry in known:
+        changed: set[Family] = set()
+        for entry in [entry for entry in self._entries.values() if type(entry.view) is kind]:
             newer = listed.pop(entry.view.uid, None)
             if entry.stamp > mark or entry.view == newer:
                 continue
-            changed.add(entry.view.job_uid)
+            changed.add(_family(entry.view))
             if newer is None:
-                self._drop(entry.view)
+                self._drop(entry.view.uid)
             else:
-                entry.view = newer
+                changed.add(_family(newer))
+                self._put(newer, entry.stamp)
         for view in listed.values():
             if view.uid not in self._gone:
-                changed.add(view.job_uid)
+                changed.add(_family(view))
                 self.upsert(view)
         return sorted(changed)
 
@@ -113,9 +119,24 @@ class Cache:
         """Return the jobs that name a profile, or name none and may get it by default."""
         return [job.key for job in self._jobs.values() if job.profile in (None, name)]
 
-    def _drop(self, view: Child) -> None:
-        entries = self._children.get(view.job_uid)
-        if entries is not None:
-            entries.pop(view.uid, None)
-            if not entries:
-                del self._children[view.job_uid]
+    def _put(self, view: Child, stamp: int) -> None:
+        """Keep a view where its labels say that it belongs, which may be elsewhere than before."""
+        known = self._entries.get(view.uid)
+        if known is not None and _family(known.view) != _family(view):
+            self._drop(view.uid)
+        self._entries[view.uid] = _Entry(view, stamp)
+        self._families.setdefault(_family(view), set()).add(view.uid)
+
+    def _drop(self, uid: str) -> None:
+        entry = self._entries.pop(uid, None)
+        if entry is None:
+            return
+        family = _family(entry.view)
+        members = self._families[family]
+        members.discard(uid)
+        if not members:
+            del self._families[family]
+
+
+def _family(view: Child) -> Family:
+    return view.namespace, view.job_uid

@@ -75,22 +75,26 @@ class Handlers:
             self._cache.delete(view)
         elif not self._cache.upsert(view):
             return
-        self.touch(view.job_uid)
+        self.touch(view.namespace, view.job_uid)
 
     def config_map(self, kind: str | None, metadata: Mapping[str, Any]) -> None:
         """Take an event of a ConfigMap: reports that changed, or anything of a job that was deleted."""
         if kind == "DELETED" or str(metadata["name"]).endswith(REPORTS_SUFFIX):
-            self.touch(str((metadata.get("labels") or {}).get(JOB_UID_LABEL, "")))
+            job_uid = str((metadata.get("labels") or {}).get(JOB_UID_LABEL, ""))
+            self.touch(str(metadata.get("namespace", "")), job_uid)
 
     def profile(self, name: str) -> None:
         """Take an event of a DistillationProfile: all jobs that wait for it or use it are looked at."""
         for key in self._cache.jobs_with_profile(name):
             self._queue.add(key)
 
-    def touch(self, job_uid: str) -> None:
-        """Enqueue a job; one that is not known yet comes with its own event."""
+    def touch(self, namespace: str, job_uid: str) -> None:
+        """Enqueue a job of which something in a namespace bears the uid: no job has children in another one.
+
+        A job that is not known yet comes with its own event.
+        """
         key = self._cache.job(job_uid)
-        if key is not None:
+        if key is not None and key[0] == namespace:
             self._queue.add(key)
 
 

@@ -10,6 +10,7 @@ from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.cache import Cache
 from distillery.controller.refusal import Refused
 from distillery.planning.observing import Facts
+from distillery.planning.ownership import Parents, children_of
 from distillery.planning.record import JobRef, parse_record
 from distillery.planning.reports import accept_reports, newer
 from distillery.stages.report import Report
@@ -32,6 +33,7 @@ class Memory:
 
     looked_at: float = 0.0
     reports: dict[str, Heard] = field(default_factory=dict)
+    parents: Parents = field(default_factory=Parents)
 
 
 class Observer:
@@ -75,11 +77,15 @@ class Observer:
             if known is None or known.report != report or deaf:
                 memory.reports[key] = Heard(report, now)
         heard = {key: known for key, known in memory.reports.items() if key in entries}
+        parents = memory.parents.joined(Parents.of(entries))
+        children = children_of(ref, self._cache.children(ref.namespace, ref.uid), entries, parents)
+        memory.parents = parents.with_children(children)
         facts = Facts(
             entries=entries,
             reports={key: known.report for key, known in heard.items()},
-            children=self._cache.children(ref.uid),
+            children=children,
             heard={key: known.at for key, known in heard.items()},
             now=now,
+            parents=memory.parents,
         )
         return facts, complaints

@@ -9,8 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from distillery.manifests.metadata import ATTEMPT_LABEL, JOB_UID_LABEL, STAGE_LABEL
-from distillery.planning.children import ClusterView, PodView, RayJobView
+from distillery.manifests.metadata import (
+    ATTEMPT_LABEL,
+    JOB_UID_LABEL,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    STAGE_LABEL,
+)
+from distillery.planning.children import ClusterView, ObjectView, Owner, PodView, RayJobView
 
 MAX_MESSAGE = 500
 RAY_NODE_TYPE = "ray.io/node-type"
@@ -66,19 +72,42 @@ def project_pod(document: Document) -> PodView:
     )
 
 
+def project_object(document: Document) -> ObjectView:
+    """Return to whom an object of any kind says that it belongs."""
+    return ObjectView(**_belonging(_part(document, "metadata")))
+
+
 def _identity(document: Document) -> dict[str, Any]:
     metadata = _part(document, "metadata")
     labels = _part(metadata, "labels")
     stage, attempt = labels.get(STAGE_LABEL), labels.get(ATTEMPT_LABEL)
     return {
-        "namespace": _text(metadata, "namespace"),
-        "name": _text(metadata, "name"),
-        "uid": _text(metadata, "uid"),
-        "job_uid": _text(labels, JOB_UID_LABEL),
+        **_belonging(metadata),
         "key": f"{stage}.{attempt}" if stage and attempt else "",
         "created_at": _seconds(metadata.get("creationTimestamp")) or 0.0,
         "version": _version(metadata),
     }
+
+
+def _belonging(metadata: Document) -> dict[str, Any]:
+    labels = _part(metadata, "labels")
+    return {
+        "namespace": _text(metadata, "namespace"),
+        "name": _text(metadata, "name"),
+        "uid": _text(metadata, "uid"),
+        "job_uid": _text(labels, JOB_UID_LABEL),
+        "managed": labels.get(MANAGED_BY_LABEL) == MANAGER,
+        "owner": _owner(metadata),
+    }
+
+
+def _owner(metadata: Document) -> Owner | None:
+    """Return what controls an object: the API server lets one reference alone say so."""
+    for reference in _mappings(metadata.get("ownerReferences")):
+        if reference.get("controller") is True:
+            group = _text(reference, "apiVersion").rpartition("/")[0]
+            return Owner(group, *(_text(reference, part) for part in ("kind", "name", "uid")))
+    return None
 
 
 def _evicted(status: Document) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from distillery.controller.intake import Subject
 from distillery.kube.client import Kube
 from distillery.kube.errors import Exists, NotFound
 from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS
-from distillery.manifests.release import PUBLISHER, release_map
+from distillery.manifests.release import ReleasedBy, release_map
 
 PROGRESS_SECONDS = 10.0
 """Progress alone is written at most this often."""
@@ -52,7 +52,7 @@ class Publisher:
     async def release(self, subject: Subject, status: Status) -> str | None:
         """Publish a released student as ConfigMap `distillery-release-<name>`.
 
-        Returns: a complaint if another job publishes under that name.
+        Returns: a complaint if another job publishes under that name, or the ConfigMap is none of ours.
         """
         if status.release is None or status.evaluation is None or status.evaluation.verdict != "passed":
             return None
@@ -65,19 +65,23 @@ class Publisher:
                 return None
             except Exists:
                 found = await self._kube.get(CONFIG_MAPS, name, namespace)
-        publisher = (found.get("data") or {}).get(PUBLISHER, "")
-        if publisher != body["data"][PUBLISHER] and await self._lives(publisher, namespace):
-            other = publisher.partition("/")[0]
-            wrong = f"release {status.release.name} is published by {other}"
-            return f"{Reason.RELEASE_CONFLICT}: {wrong} → choose another release.name"
+        publisher = ReleasedBy.of(found)
+        repair = "→ choose another release.name"
+        if publisher is None:
+            wrong = f"ConfigMap {name} exists and is no release"
+            return f"{Reason.RELEASE_CONFLICT}: {wrong} {repair}, or delete it"
+        if publisher != ReleasedBy(subject.ref.name, subject.ref.uid) and await self._lives(
+            publisher, namespace
+        ):
+            wrong = f"release {status.release.name} is published by {publisher.name}"
+            return f"{Reason.RELEASE_CONFLICT}: {wrong} {repair}"
         if found.get("data") != body["data"]:
             await self._kube.replace(CONFIG_MAPS, {**found, "data": body["data"]})
         return None
 
-    async def _lives(self, publisher: str, namespace: str) -> bool:
-        name, _, uid = publisher.partition("/")
-        job = await self._kube.find(DISTILLATION_JOBS, name, namespace) if name else None
-        return job is not None and job["metadata"]["uid"] == uid
+    async def _lives(self, publisher: ReleasedBy, namespace: str) -> bool:
+        job = await self._kube.find(DISTILLATION_JOBS, publisher.name, namespace)
+        return job is not None and job["metadata"]["uid"] == publisher.uid
 
 
 def _lasting(status: Status) -> Status:

@@ -149,6 +149,7 @@ class Reconciler:
                 return [1.0]
             case Wait():
                 await self._applier.write_record(record, notes)
+                await self._applier.mend_rights(subject, facts)
                 until = [] if decision.until is None else [max(0.0, decision.until - facts.now)]
                 return [*until, LOOK_AGAIN_SECONDS]
             case Finish():

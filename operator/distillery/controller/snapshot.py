@@ -14,6 +14,7 @@ from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.distillation_profile import DEFAULT_PROFILE_ANNOTATION, DistillationProfile
 from distillery.api.v1alpha1.status import ProfileStatus
 from distillery.artifacts.manifest import digest
+from distillery.controller.belongings import Belongings
 from distillery.controller.refusal import Refused, told
 from distillery.errors import SpecError, TransientError
 from distillery.kube.client import Kube
@@ -68,6 +69,7 @@ class Snapshots:
 
     def __init__(self, kube: Kube, builtin: BuiltinProfile) -> None:
         self._kube = kube
+        self._belongings = Belongings(kube)
         self._builtin = builtin
 
     async def taken(self, begun: Begun, vouched: ProfileStatus | None) -> Snapshot:
@@ -75,9 +77,11 @@ class Snapshots:
 
         What cannot be used is not kept: when the profile is repaired, the job is judged again. Who may write
         ConfigMaps in the namespace could write one of this name, so only one that the status vouches for is believed.
+
+        Raises: Refused, also if its name is taken.
         """
         ref, name = begun.ref, begun.name
-        found = await self._kube.find(CONFIG_MAPS, name, ref.namespace)
+        found = await self._belongings.find(CONFIG_MAPS, ref, name)
         kept = _read(found)
         if kept is not None and kept.status == vouched:
             return kept

@@ -127,8 +127,8 @@ class Sweeper:
         for namespace in self._namespaces:
             async for page in self._kube.scan(resource, namespace, labels=JOB_UID_LABEL):
                 views += [project(item) for item in page]
-        for job_uid in self._cache.relist(VIEWS[resource.kind], views, mark):
-            self._handlers.touch(job_uid)
+        for family in self._cache.relist(VIEWS[resource.kind], views, mark):
+            self._handlers.touch(*family)
 
     async def _missing_kinds(self) -> set[Resource]:
         missing = set()

@@ -123,25 +123,24 @@ class Kube:
         )
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str | None = None
+        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
     ) -> None:
         """Delete an object, its dependents follow in the background. One that is gone is fine.
 
-        With `uid` only that object: another one of the same name stays, silently, since the one that was meant is
-        gone.
+        Only the object of that uid: another one of the same name stays, silently, since the one that was meant is gone.
         """
-        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        options: Object = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
         try:
             await self._transport.call(
                 "delete", resource.plural, resource.path(namespace, name), body=options
             )
-        except NotFound:
+        except (NotFound, Stale):
             return
-        except Stale:
-            if uid is None:
-                raise
 
     async def watch(
         self,

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from distillery.api.v1alpha1.status import EvaluationStatus, ReleaseStatus
 from distillery.manifests.metadata import MANAGED_BY_LABEL, MANAGER, Manifest
 from distillery.planning.record import JobRef
 
 PUBLISHER = "publisher"
 """Key that holds `<job>/<uid>` of the job that published last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedBy:
+    """The job that published a release: the release outlives it, so no owner says so."""
+
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> ReleasedBy | None:
+        """Return who published what a ConfigMap holds; None if it is no release of ours."""
+        labels = document["metadata"].get("labels") or {}
+        name, _, uid = (document.get("data") or {}).get(PUBLISHER, "").partition("/")
+        return cls(name, uid) if labels.get(MANAGED_BY_LABEL) == MANAGER and name and uid else None
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.uid}"
 
 
 def release_name(name: str) -> str:
@@ -32,6 +54,6 @@ def release_map(ref: JobRef, release: ReleaseStatus, evaluation: EvaluationStatu
             "uri": release.uri or "",
             "report": evaluation.report or "",
             "retention": retention,
-            PUBLISHER: f"{ref.name}/{ref.uid}",
+            PUBLISHER: str(ReleasedBy(ref.name, ref.uid)),
         },
     }

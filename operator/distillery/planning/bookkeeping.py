@@ -14,6 +14,10 @@ from distillery.planning.record import AttemptRecord
 
 WIND_DOWN_SECONDS = 60.0
 """KubeRay removes the cluster of an ended job by itself; after so long the operator helps."""
+NOTE_SECONDS = 60.0
+"""UIDs of RayJob and Ray clusters are noted with what is written anyway; an attempt of this age is worth a write."""
+MOST_CLUSTERS = 16
+"""A queue makes one Ray cluster after the other of one RayJob; of so many the UIDs are kept."""
 MANY_REPORTS = 60
 """Each has at most 8 KiB: half of what a ConfigMap holds."""
 KEPT_REPORTS = 20
@@ -56,7 +60,26 @@ def _updates(entry: AttemptRecord, facts: Facts) -> dict[str, object]:
     if begun and not clusters and not is_live(entry, facts):
         updates["ended_at"] = gone
         updates |= _unseen(entry, children, gone)
-    return updates
+    links = _links(entry, children)
+    old = bool(clusters) and facts.now - min(clusters) >= NOTE_SECONDS
+    return updates | links if updates or old else {}
+
+
+def _links(entry: AttemptRecord, children: Iterable[Child]) -> dict[str, object]:
+    """Return what is news of the UIDs by which children of an attempt are known when their parents are gone."""
+    job = entry.ray_job_uid
+    clusters = list(entry.ray_cluster_uids)
+    for child in children:
+        if isinstance(child, RayJobView):
+            job = child.uid
+        elif isinstance(child, ClusterView) and child.uid not in clusters:
+            clusters.append(child.uid)
+    links: dict[str, object] = {}
+    if job != entry.ray_job_uid:
+        links["ray_job_uid"] = job
+    if clusters != entry.ray_cluster_uids:
+        links["ray_cluster_uids"] = clusters[-MOST_CLUSTERS:]
+    return links
 
 
 def _gone_at(entry: AttemptRecord, facts: Facts) -> float:

@@ -1,7 +1,8 @@
 """What the cluster shows of a job's attempts: projections of RayJobs, RayClusters and pods. Pure.
 
-Times are in seconds since the epoch. `job_uid` and `key` (`<stage>.<attempt>`) come from our labels; `version` is the
-resourceVersion, which tells an old event from a new one.
+Times are in seconds since the epoch. `job_uid`, `key` (`<stage>.<attempt>`) and `managed` come from our labels, which
+anybody may write: planning/ownership.py says what belongs to a job, and under which key. `owner` is the object that
+controls it; `version` is the resourceVersion, which tells an old event from a new one.
 """
 
 from __future__ import annotations
@@ -10,8 +11,30 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The controller of an object, by its ownerReference."""
+
+    group: str
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectView:
+    """To whom any object says that it belongs."""
+
+    namespace: str
+    name: str
+    uid: str
+    job_uid: str
+    owner: Owner | None = None
+    managed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RayJobView:
-    """A RayJob. `digest` is our annotation that says what it was rendered from."""
+    """A RayJob."""
 
     namespace: str
     name: str
@@ -31,6 +54,8 @@ class RayJobView:
     suspended: bool = False
     """`spec.suspend`, which belongs to a queue such as Kueue."""
     terminating: bool = False
+    owner: Owner | None = None
+    managed: bool = False
     version: int = field(default=0, compare=False)
 
     @property
@@ -50,6 +75,8 @@ class ClusterView:
     key: str
     created_at: float
     terminating: bool = False
+    owner: Owner | None = None
+    managed: bool = False
     version: int = field(default=0, compare=False)
 
 
@@ -77,6 +104,8 @@ class PodView:
     node: str = ""
     terminating_at: float | None = None
     oom_killed: bool = False
+    owner: Owner | None = None
+    managed: bool = False
     version: int = field(default=0, compare=False)
 
 

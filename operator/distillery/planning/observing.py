@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
 from distillery.planning.failures import WATCHDOGS
 from distillery.planning.observed import Attempt, Observed, Patience
+from distillery.planning.ownership import Parents
 from distillery.planning.plan import Plan
 from distillery.planning.record import AttemptRecord
 from distillery.stages.report import Failure, Outcome, Report
 
 LOST_NODE_SECONDS = 300.0
 """A pod that should have been gone for so long is on a node that is gone too."""
+SILENT_SECONDS = 45.0
+"""A worker speaks every 10 s; one that is not heard for so long may lack the rights to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was read from the cluster at `now`. `heard` says when each attempt's report was last seen to change."""
+    """What was read from the cluster at `now`.
+
+    `children` are the job's own, `parents` also those that are gone. `heard` says when each attempt's report was last
+    seen to change.
+    """
 
     entries: Mapping[str, AttemptRecord]
     reports: Mapping[str, Report]
     children: Sequence[Child]
     heard: Mapping[str, float]
     now: float
+    parents: Parents = field(default_factory=Parents)
 
     def of(self, key: str) -> tuple[Child, ...]:
         """Return the children of one attempt."""
@@ -81,6 +89,18 @@ def is_live(entry: AttemptRecord, facts: Facts) -> bool:
     if entry.ended_at is not None or facts.has_result(entry.key):
         return False
     return any(_counts(child, facts.now) for child in facts.of(entry.key))
+
+
+def silent_at_work(facts: Facts) -> bool:
+    """Say whether a live attempt has said nothing for about one look, though its head pod could be at work."""
+    for entry in facts.entries.values():
+        heads = [child for child in facts.of(entry.key) if _is_head(child)]
+        if not is_live(entry, facts) or not any(isinstance(pod, PodView) and not pod.trouble for pod in heads):
+            continue
+        since = facts.heard.get(entry.key, max(pod.created_at for pod in heads))
+        if facts.now - since >= SILENT_SECONDS:
+            return True
+    return False
 
 
 def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:

@@ -29,6 +29,8 @@ class AttemptRecord(WireModel):
     `name` is that of its RayJob, `storage` the URI under which it works, `cluster_at` when its Ray cluster began.
     `control` is what the worker is told; `control_reason` and `control_message` say why. `failure` is what the cluster
     showed where the worker could not say it. `gpu_seconds` is the lifetime of its Ray clusters times their GPUs.
+    `ray_job_uid` and `ray_cluster_uids` are those of its RayJob and Ray clusters as seen: what they control is its own
+    after they are gone.
     """
 
     version: int = 1
@@ -50,6 +52,8 @@ class AttemptRecord(WireModel):
     cluster_at: float | None = None
     gpus: int = 0
     gpu_seconds: float = 0.0
+    ray_job_uid: str = ""
+    ray_cluster_uids: list[str] = []
 
     @property
     def key(self) -> str:
