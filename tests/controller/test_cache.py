@@ -21,10 +21,10 @@ def test_children_are_kept_by_job_and_only_news_count():
     assert not cache.upsert(pod())
     assert cache.upsert(pod(phase="Running"))
     assert cache.upsert(rayjob(job="j2"))
-    assert cache.children("j1") == (pod(phase="Running"),)
-    assert cache.children("j2") == (rayjob(job="j2"),)
+    assert cache.children("a", "j1") == (pod(phase="Running"),)
+    assert cache.children("a", "j2") == (rayjob(job="j2"),)
     cache.delete(pod())
-    assert cache.children("j1") == ()
+    assert cache.children("a", "j1") == ()
 
 
 def test_an_event_that_comes_after_the_deletion_does_not_bring_an_object_back():
@@ -33,7 +33,7 @@ def test_an_event_that_comes_after_the_deletion_does_not_bring_an_object_back():
     cache.delete(pod())
     assert not cache.upsert(pod())
     assert cache.relist(PodView, [pod()], cache.mark()) == []
-    assert cache.children("j1") == ()
+    assert cache.children("a", "j1") == ()
 
 
 def test_a_list_removes_what_is_not_in_it_adds_what_is_new_and_touches_no_other_kind():
@@ -42,9 +42,9 @@ def test_a_list_removes_what_is_not_in_it_adds_what_is_new_and_touches_no_other_
     cache.upsert(pod("same", job="j2"))
     cache.upsert(rayjob())
     listed = [pod("same", job="j2"), pod("new", job="j3")]
-    assert cache.relist(PodView, listed, cache.mark()) == ["j1", "j3"]
-    assert cache.children("j1") == (rayjob(),)
-    assert cache.children("j3") == (pod("new", job="j3"),)
+    assert cache.relist(PodView, listed, cache.mark()) == [("a", "j1"), ("a", "j3")]
+    assert cache.children("a", "j1") == (rayjob(),)
+    assert cache.children("a", "j3") == (pod("new", job="j3"),)
 
 
 def test_what_an_event_has_shown_since_the_list_began_wins():
@@ -54,7 +54,7 @@ def test_what_an_event_has_shown_since_the_list_began_wins():
     cache.upsert(pod("old", phase="Running"))
     cache.upsert(pod("born"))
     assert cache.relist(PodView, [pod("old")], mark) == []
-    assert set(cache.children("j1")) == {pod("old", phase="Running"), pod("born")}
+    assert set(cache.children("a", "j1")) == {pod("old", phase="Running"), pod("born")}
 
 
 def test_deletions_are_remembered_only_until_the_lists_have_caught_up():
@@ -94,7 +94,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_whatever_events_are_lost_a_list_makes_the_cache_agree_with_the_cluster(steps):
-    """Lists are read at one moment and arrive some events later, as over the network."""
+    """Lists are read at one moment and arrive some events later, as over the network. Labels may be changed, too."""
     cache, cluster, dead, late = Cache(), {}, set(), []
 
     def arrive(pending):
@@ -119,20 +119,25 @@ def test_whatever_events_are_lost_a_list_makes_the_cache_agree_with_the_cluster(
     for pending in late:
         arrive(pending)
     cache.relist(ClusterView, cluster.values(), cache.mark())
-    assert sorted(cache.children("j"), key=lambda view: view.uid) == [cluster[uid] for uid in sorted(cluster)]
+    for job in ("j0", "j1"):
+        expected = [cluster[uid] for uid in sorted(cluster) if cluster[uid].job_uid == job]
+        assert list(cache.children("a", job)) == expected
 
 
-def test_a_projection_is_replaced_not_changed():
+def test_what_says_in_another_namespace_that_it_belongs_to_a_job_is_kept_apart():
     cache = Cache()
     cache.upsert(pod())
-    before = cache.children("j1")
-    cache.upsert(replace(pod(), ready=True))
-    assert before == (pod(),)
+    cache.upsert(replace(pod("theirs"), namespace="b"))
+    assert cache.children("a", "j1") == (pod(),)
+    assert cache.children("b", "j1") == (replace(pod("theirs"), namespace="b"),)
 
 
-def test_an_older_event_that_comes_late_is_ignored():
+def test_an_object_that_is_relabelled_changes_its_family_and_leaves_nothing_behind():
     cache = Cache()
-    assert cache.upsert(rayjob(version=7, deployment_status="Complete"))
-    assert not cache.upsert(rayjob(version=6, deployment_status="Running"))
-    (view,) = cache.children("j1")
-    assert view.deployment_status == "Complete"
+    cache.upsert(pod())
+    assert cache.upsert(pod(job="j2"))
+    assert (cache.children("a", "j1"), cache.children("a", "j2")) == ((), (pod(job="j2"),))
+    assert cache.relist(PodView, [pod(job="j3")], cache.mark()) == [("a", "j2"), ("a", "j3")]
+    assert (cache.children("a", "j2"), cache.children("a", "j3")) == ((), (pod(job="j3"),))
+    cache.delete(pod(job="j3"))
+    assert cache.children("a", "j3") == ()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.controller.projection import project_cluster, project_pod, project_rayjob
-from distillery.planning.children import ClusterView, PodView, RayJobView
+from distillery.planning.children import ClusterView, Owner, PodView, RayJobView
 
 LABELS = {
     "app.kubernetes.io/managed-by": "distillery",
@@ -16,7 +16,15 @@ LABELS = {
     "distillery.dev/stage": "teacher",
     "distillery.dev/attempt": "2",
 }
-COMMON = {"namespace": "team-a", "job_uid": "0f6c", "key": "teacher.2", "created_at": 1763817000.0}
+OWNER = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": "c", "uid": "u", "controller": True}
+COMMON = {
+    "namespace": "team-a",
+    "job_uid": "0f6c",
+    "managed": True,
+    "owner": Owner("ray.io", "RayCluster", "c", "u"),
+    "key": "teacher.2",
+    "created_at": 1763817000.0,
+}
 
 
 def document(name: str, labels: dict | None = None, **parts) -> dict:
@@ -26,6 +34,7 @@ def document(name: str, labels: dict | None = None, **parts) -> dict:
         "uid": f"uid-{name}",
         "creationTimestamp": "2025-11-22T13:10:00Z",
         "labels": {**LABELS, **(labels or {})},
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "n"}, OWNER],
     }
     return {"metadata": {**metadata, **parts.pop("metadata", {})}, **parts}
 

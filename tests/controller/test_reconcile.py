@@ -658,36 +658,30 @@ def test_a_damaged_record_is_told_and_a_deleted_one_is_no_loss() -> None:
     assert set(world.kuberay.commits.values()) == {1}
 
 
-def test_a_profile_that_somebody_forged_beforehand_is_not_believed() -> None:
-    async def run() -> tuple[dict[str, str], str]:
+def test_a_profile_that_somebody_forged_beforehand_is_not_believed_and_stays_until_they_remove_it() -> None:
+    async def run() -> tuple[dict[str, str], Status, Status]:
         world = World()
         await world.api.create(DISTILLATION_PROFILES, gold(image="our/worker:1"))
         await world.apply(profile="gold")
         await world.turn()
-        job = await world.api.get(DISTILLATION_JOBS, "ticket-routing", NAMESPACE)
         (ours,) = [m for m in await world.api.list(CONFIG_MAPS) if "-profile-" in m["metadata"]["name"]]
         name = ours["metadata"]["name"].removesuffix("1") + "2"
         forged = json.loads(ours["data"]["profile.json"]) | {"image": "evil/miner:1"}
-        data = {**ours["data"], "profile.json": json.dumps(forged)}
         metadata = {"name": name, "namespace": NAMESPACE}
-        await world.api.create(
-            CONFIG_MAPS,
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": metadata,
-                "data": data,
-            },
-        )
-        await world.apply(budget={**job["spec"].get("budget", {}), "maxCost": "7.00"})
-        status = await world.run(ended)
-        assert status.profile is not None
-        assert status.profile.snapshot == name
-        return await images(world), status.phase
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        data = {**ours["data"], "profile.json": json.dumps(forged)}
+        theirs = await world.api.create(CONFIG_MAPS, {**body, "data": data})
+        await world.apply(budget={"maxCost": "7.00"})
+        for _ in range(5):
+            await world.turn()
+        told = await world.status()
+        assert await world.api.get(CONFIG_MAPS, name, NAMESPACE) == theirs
+        await world.remove(CONFIG_MAPS, name)
+        return await images(world), told, await world.run(ended)
 
-    found, phase = asyncio.run(run())
-    assert phase == "Succeeded"
-    assert set(found.values()) == {"our/worker:1"}
+    found, told, done = asyncio.run(run())
+    assert condition(told, "Reconciling") == ("True", "NameTaken")
+    assert (done.phase, set(found.values())) == ("Succeeded", {"our/worker:1"})
 
 
 def test_a_profile_with_another_service_account_gets_another_binding() -> None:
@@ -738,7 +732,8 @@ def test_a_release_that_another_job_publishes_is_told_in_the_status() -> None:
         theirs = {"name": "other", "namespace": NAMESPACE, "uid": "other-uid"}
         other = await world.api.create(DISTILLATION_JOBS, {**world.manifest, "metadata": theirs})
         uid = other["metadata"]["uid"]
-        metadata = {"name": "distillery-release-router", "namespace": NAMESPACE}
+        labels = {"app.kubernetes.io/managed-by": "distillery"}
+        metadata = {"name": "distillery-release-router", "namespace": NAMESPACE, "labels": labels}
         data = {PUBLISHER: f"other/{uid}", "version": "000000000000"}
         await world.api.create(
             CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}

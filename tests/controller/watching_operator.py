@@ -28,7 +28,7 @@ class Noting:
     async def reconcile(self, namespace: str, name: str) -> float | None:
         job = await self._parts.kube.find(DISTILLATION_JOBS, name, namespace)
         uid = job["metadata"]["uid"] if job else ""
-        children = sorted(self._parts.cache.children(uid), key=lambda view: view.name)
+        children = sorted(self._parts.cache.children(namespace, uid), key=lambda view: view.name)
         self._note(
             job=f"{namespace}/{name}" if job else f"no {namespace}/{name}",
             children=[

@@ -10,6 +10,7 @@ from builders import make_outcome, make_plan, make_report
 from distillery.planning.bookkeeping import (
     KEPT_REPORTS,
     MANY_REPORTS,
+    MOST_CLUSTERS,
     Removal,
     expired,
     noted,
@@ -132,9 +133,27 @@ def test_a_worker_that_was_interrupted_from_outside_is_a_preemption() -> None:
 
 def test_an_attempt_is_closed_when_everything_of_it_is_gone() -> None:
     running = report()
-    assert noted(facts(JOB, CLUSTER, HEAD, report=running)) == {}
+    assert noted(facts(JOB, CLUSTER, HEAD, report=running, now=71.0)) == {}
     assert noted(facts(ENDED, report=running))[KEY].ended_at == 100.0
     assert noted(facts(report=running))[KEY].ended_at == 100.0
+
+
+def test_the_uids_of_rayjob_and_ray_clusters_are_noted_with_another_note_or_after_a_minute() -> None:
+    both = {"ray_job_uid": JOB.uid, "ray_cluster_uids": [CLUSTER.uid]}
+    assert noted(facts(JOB, CLUSTER, now=71.0)) == {}
+    assert noted(facts(JOB, CLUSTER, now=72.0)) == {KEY: ENTRY.model_copy(update=both)}
+    gpu = noted(facts(JOB, CLUSTER, entry=ENTRY.model_copy(update={"gpus": 1}), now=13.0))[KEY]
+    assert (gpu.ray_job_uid, gpu.ray_cluster_uids) == (JOB.uid, [CLUSTER.uid])
+    assert noted(facts(JOB, CLUSTER, entry=gpu, now=500.0)) == {}
+    again = replace(CLUSTER, uid="second-uid", created_at=400.0)  # a queue has let it in once more
+    entry = gpu.model_copy(update={"gpus": 0})
+    more = noted(facts(JOB, again, entry=entry, now=500.0))[KEY]
+    assert more.ray_cluster_uids == [CLUSTER.uid, "second-uid"]
+    many = [replace(CLUSTER, uid=f"uid-{number}") for number in range(40)]
+    crowded = noted(facts(JOB, *many, now=500.0))[KEY]
+    assert len(crowded.ray_cluster_uids) == MOST_CLUSTERS
+    assert noted(facts(JOB, *many, entry=crowded, now=501.0)) == {}
+    assert parse_record({KEY: more.dump()}) == {KEY: more}
 
 
 def test_an_attempt_of_which_nothing_was_seen_is_created_again_and_not_closed() -> None:

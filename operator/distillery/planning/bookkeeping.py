@@ -17,7 +17,7 @@ WIND_DOWN_SECONDS = 60.0
 NOTE_SECONDS = 60.0
 """UIDs of RayJob and Ray clusters are noted with what is written anyway; an attempt of this age is worth a write."""
 MOST_CLUSTERS = 16
-"""A queue makes one Ray cluster after the other of one RayJob; of so many the UIDs are kept."""
+"""A queue makes one Ray cluster after the other of one RayJob; of so many the UIDs are noted."""
 MANY_REPORTS = 60
 """Each has at most 8 KiB: half of what a ConfigMap holds."""
 KEPT_REPORTS = 20
@@ -72,13 +72,13 @@ def _links(entry: AttemptRecord, children: Iterable[Child]) -> dict[str, object]
     for child in children:
         if isinstance(child, RayJobView):
             job = child.uid
-        elif isinstance(child, ClusterView) and child.uid not in clusters:
+        elif isinstance(child, ClusterView) and child.uid not in clusters and len(clusters) < MOST_CLUSTERS:
             clusters.append(child.uid)
     links: dict[str, object] = {}
     if job != entry.ray_job_uid:
         links["ray_job_uid"] = job
     if clusters != entry.ray_cluster_uids:
-        links["ray_cluster_uids"] = clusters[-MOST_CLUSTERS:]
+        links["ray_cluster_uids"] = clusters
     return links
 
 
