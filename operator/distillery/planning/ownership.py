@@ -77,7 +77,7 @@ def children_of(
         parents: those that may be gone already; by default those in the record.
     """
     here = [child for child in candidates if child.namespace == ref.namespace]
-    chain = _Chain(ref, entries, parents or Parents.of(entries))
+    chain = _Chain(ref, entries, parents or Parents.of(entries), frozenset(child.uid for child in here))
     jobs = chain.ray_jobs(child for child in here if isinstance(child, RayJobView))
     clusters = chain.clusters(jobs, (child for child in here if isinstance(child, ClusterView)))
     pods = chain.pods(jobs, clusters, (child for child in here if isinstance(child, PodView)))
@@ -87,10 +87,13 @@ def children_of(
 class _Chain:
     """Follows the links of one job."""
 
-    def __init__(self, ref: JobRef, entries: Mapping[str, AttemptRecord], parents: Parents) -> None:
+    def __init__(
+        self, ref: JobRef, entries: Mapping[str, AttemptRecord], parents: Parents, present: frozenset[str]
+    ) -> None:
         self._ref = ref
         self._entries = entries
         self._parents = parents
+        self._present = present
         self._names = {entry.name: key for key, entry in entries.items()}
 
     def ray_jobs(self, candidates: Iterable[RayJobView]) -> list[RayJobView]:
@@ -116,7 +119,7 @@ class _Chain:
             owner = child.owner
             if owner is None or (owner.group, owner.kind) != (RAY_GROUP, "RayJob"):
                 continue
-            key = parents.get(owner.uid) or self._orphan_of(owner.name, known)
+            key = parents.get(owner.uid) or self._orphan_of(owner.uid, owner.name, known)
             if key is not None:
                 found.append(replace(child, key=key))
         return found
@@ -133,12 +136,13 @@ class _Chain:
             if owner is None or (owner.group, owner.kind) != (RAY_GROUP, "RayCluster"):
                 continue
             # KubeRay calls the cluster of RayJob x `x-` and five random characters.
-            key = parents.get(owner.uid) or self._orphan_of(owner.name.rpartition("-")[0], known)
+            ray_job = owner.name.rpartition("-")[0]
+            key = parents.get(owner.uid) or self._orphan_of(owner.uid, ray_job, known)
             if key is not None:
                 found.append(replace(child, key=key))
         return found
 
-    def _orphan_of(self, ray_job: str, known: set[str]) -> str | None:
+    def _orphan_of(self, parent_uid: str, ray_job: str, known: set[str]) -> str | None:
         """Return the live attempt of which only an orphan is left, by the name of its RayJob.
 
         So it is after a start of the operator if the parent went before its UID was noted, which older releases never
@@ -147,5 +151,6 @@ class _Chain:
         Args: `known` are the keys of attempts whose parent is known, so that it need not be guessed.
         """
         key = self._names.get(ray_job)
-        open_entry = key is not None and key not in known and self._entries[key].ended_at is None
-        return key if open_entry else None
+        if key is None or key in known or parent_uid in self._present:
+            return None
+        return key if self._entries[key].ended_at is None else None
