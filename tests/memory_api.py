@@ -99,9 +99,7 @@ class MemoryApi:
             raise Stale(name)
         return self._store("patch", key, _merged(stored, patch))
 
-    async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
-    ) -> None:
+    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str) -> None:
         key = (resource.plural, namespace, name)
         stored = self.objects.get(key)
         if stored is None or uid != stored["metadata"]["uid"]:

@@ -85,7 +85,9 @@ class SimulatedKubeRay:
 
     async def _start(self, job: dict[str, Any]) -> None:
         metadata = job["metadata"]
-        cluster = await self._made(RAY_CLUSTERS, job, f"{metadata['name']}-c", spec=job["spec"]["rayClusterSpec"])
+        cluster = await self._made(
+            RAY_CLUSTERS, job, f"{metadata['name']}-c", spec=job["spec"]["rayClusterSpec"]
+        )
         containers = [{"name": "ray-head", "image": "none"}]
         await self._made(PODS, cluster, f"{metadata['name']}-head", spec={"containers": containers})
         await self._set(job, "Initializing", "")

@@ -40,7 +40,7 @@ from distillery.kube.resources import (
     SERVICE_ACCOUNTS,
 )
 from kube.apiserver import ROOT, ApiServer
-from simulated_kuberay import SimulatedCluster
+from simulated_kuberay import SimulatedCluster, delete
 
 from .fault_proxy import CALL_FAULTS, KILLS, LIST_FAULTS, WATCH_FAULTS, FaultProxy, Plan
 
@@ -137,7 +137,7 @@ class Stand:
         """Play the garbage collector, so that runs on one API server do not burden each other."""
         for resource in (DISTILLATION_JOBS, RAY_JOBS, CONFIG_MAPS):
             for item in await self.kube.list(resource, namespace):
-                await self.kube.delete(resource, item["metadata"]["name"], namespace)
+                await delete(self.kube, resource, item)
 
     async def _wait(self, cases: dict[str, Case]) -> None:
         """Wait until all jobs have ended and their objects are cleared away; start a killed operator again."""
@@ -145,7 +145,9 @@ class Stand:
         while waiting:
             await asyncio.sleep(1.0)
             if not self.operator.running():
-                await self.kube.delete(LEASES, LEASE_NAME, self.home)  # else the next one waits for its end
+                lease = await self.kube.find(LEASES, LEASE_NAME, self.home)
+                if lease is not None:  # the next one would wait for its end
+                    await delete(self.kube, LEASES, lease)
                 self.operator.start()
             jobs = {_place(job): job for job in await self.kube.list(DISTILLATION_JOBS)}
             clusters = {_place(item) for item in await self.kube.list(RAY_CLUSTERS)}

@@ -171,10 +171,10 @@ def test_events_of_a_job_and_its_children_reach_the_queue_and_nothing_is_written
             writers = {(field["manager"], field.get("subresource")) for field in metadata["managedFields"]}
             assert writers <= {("distillery", None), ("distillery", "status")}
 
-        await kube.delete(RAY_JOBS, "attempt", namespace)
+        await kube.delete(RAY_JOBS, "attempt", namespace, uid=rayjob["metadata"]["uid"])
         await kube.merge(PODS, "pod", {"metadata": {"labels": {"distillery.dev/job-uid": None}}}, namespace)
         await until(lambda: running.saw("tiny", "cluster"), "what is gone")
-        await kube.delete(DISTILLATION_JOBS, "tiny", namespace)
+        await kube.delete(DISTILLATION_JOBS, "tiny", namespace, uid=ref.uid)
         await until(lambda: {"by": "a", "forgot": ref.uid} in running.notes(), "the end")
         status, text = running.probe("/metrics")
         assert status == 200

@@ -51,8 +51,8 @@ def test_an_object_is_created_read_replaced_patched_and_deleted(apiserver: ApiSe
         assert merged["metadata"]["managedFields"][0]["manager"] == "distillery"
         await kube.delete(CONFIG_MAPS, "m", namespace, uid="another-object")
         assert await kube.find(CONFIG_MAPS, "m", namespace) == merged
-        await kube.delete(CONFIG_MAPS, "m", namespace, uid=made["metadata"]["uid"])
-        await kube.delete(CONFIG_MAPS, "m", namespace)
+        for _ in range(2):
+            await kube.delete(CONFIG_MAPS, "m", namespace, uid=made["metadata"]["uid"])
         assert await kube.find(CONFIG_MAPS, "m", namespace) is None
 
     apiserver.act(scene)
@@ -118,7 +118,7 @@ def test_a_watch_survives_a_killed_api_server_and_tells_what_happened_meanwhile(
                 seen.append((kind, item["metadata"]["name"]))
 
     async def scene(kube: Kube) -> None:
-        await kube.create(CONFIG_MAPS, config_map(namespace, "first"))
+        first = await kube.create(CONFIG_MAPS, config_map(namespace, "first"))
         following = asyncio.create_task(follow(kube))
         await until(lambda: ("ADDED", "first") in seen, "the list")
         await kube.create(CONFIG_MAPS, config_map(namespace, "second"))
@@ -128,7 +128,7 @@ def test_a_watch_survives_a_killed_api_server_and_tells_what_happened_meanwhile(
             await kube.get(CONFIG_MAPS, "first", namespace)
         await asyncio.to_thread(apiserver.start)
         await until(lambda: kube.find(CONFIG_MAPS, "first", namespace), "the restart")
-        await kube.delete(CONFIG_MAPS, "first", namespace)
+        await kube.delete(CONFIG_MAPS, "first", namespace, uid=first["metadata"]["uid"])
         await kube.create(CONFIG_MAPS, config_map(namespace, "third"))
         await until(lambda: {("DELETED", "first"), ("ADDED", "third")} <= set(seen), "events after", 60)
         following.cancel()
@@ -149,7 +149,7 @@ def test_a_watch_from_a_version_that_etcd_has_compacted_lists_again(
         watching = Watching(kube._transport, CONFIG_MAPS, CONFIG_MAPS.path(namespace), {})
         watching._version = "1"
         watching._known = {gone["metadata"]["uid"]: gone["metadata"]}
-        await kube.delete(CONFIG_MAPS, "goes", namespace)
+        await kube.delete(CONFIG_MAPS, "goes", namespace, uid=gone["metadata"]["uid"])
         async with aclosing(watching.events()) as events:
             async for kind, item in events:
                 seen.append((kind, item["metadata"]["name"]))

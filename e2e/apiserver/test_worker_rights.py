@@ -107,7 +107,9 @@ def test_a_head_pod_can_read_its_record_and_write_its_reports_and_nothing_else(
                 "read another job's reports": kube.get(CONFIG_MAPS, reports_name(other), namespace),
                 "write another job's reports": kube.merge(CONFIG_MAPS, reports_name(other), some, namespace),
                 "replace the reports": kube.replace(CONFIG_MAPS, written),
-                "delete the reports": kube.delete(CONFIG_MAPS, reports_name(mine), namespace),
+                "delete the reports": kube.delete(
+                    CONFIG_MAPS, reports_name(mine), namespace, uid=reports["metadata"]["uid"]
+                ),
                 "create a ConfigMap": kube.create(
                     CONFIG_MAPS, {"metadata": {**named["metadata"], "name": "new"}}
                 ),

@@ -18,8 +18,9 @@ JOBS = [
     (["ray.io"], ["rayclusters"], READ),
     ([""], ["pods"], READ),
     ([""], ["configmaps"], [*READ, "create", "update", "patch", "delete"]),
-    ([""], ["serviceaccounts"], ["get", "create"]),
-    (["rbac.authorization.k8s.io"], ["roles", "rolebindings"], ["get", "create"]),
+    ([""], ["serviceaccounts"], ["get", "create", "update"]),
+    (["rbac.authorization.k8s.io"], ["roles"], ["get", "create", "update"]),
+    (["rbac.authorization.k8s.io"], ["rolebindings"], ["get", "create", "update", "delete"]),
     ([""], ["events"], ["create", "patch"]),
 ]
 PROFILES = [(["distillery.dev"], ["distillationprofiles"], READ)]

@@ -29,6 +29,9 @@ GROUP = "/apis/distillery.dev/v1alpha1"
 NOW = "2026-11-03T12:30:00Z"
 
 
+KINDS = ("distillationjobs", "pods", "rayjobs", "rayclusters")
+
+
 def merged(target: Any, patch: Any) -> Any:
     """JSON merge patch, RFC 7386."""
     if not isinstance(patch, dict):
@@ -72,17 +75,30 @@ class FakeCluster:
         job["spec"] = {}
         return self.store(f"{GROUP}/namespaces/{namespace}/distillationjobs/{name}", {**job, **parts})
 
-    def pod(self, name: str, *, lines: list[str], created: str = NOW, **labels: str) -> Job:
-        """Put a running head pod of job `tiny` there."""
+    def pod(
+        self, name: str, *, lines: list[str], created: str = NOW, chain: bool = True, **labels: str
+    ) -> Job:
+        """Put a running head pod of job `tiny` there, and what controls it: a RayJob and its Ray cluster."""
+        ours = {f"distillery.dev/{key.replace('_', '-')}": value for key, value in labels.items()}
+        ours["app.kubernetes.io/managed-by"] = "distillery"
         metadata = {
             "name": name,
             "namespace": "team-a",
+            "uid": f"{name}-uid",
             "creationTimestamp": created,
-            "labels": {
-                "ray.io/node-type": "head",
-                **{f"distillery.dev/{key.replace('_', '-')}": value for key, value in labels.items()},
-            },
+            "labels": {"ray.io/node-type": "head", **ours},
         }
+        if chain:
+            stage = f"{labels.get('stage')}-{labels.get('attempt')}"
+            owner = {"apiVersion": "distillery.dev/v1alpha1", "kind": "DistillationJob"}
+            owner |= {"name": "tiny", "uid": "tiny-uid"}
+            for kind, called in (("RayJob", f"tiny-{stage}"), ("RayCluster", f"tiny-{stage}-abcde")):
+                above = {**metadata, "name": called, "uid": f"{called}-uid", "labels": ours}
+                above["ownerReferences"] = [{**owner, "controller": True}]
+                plural = f"{kind.lower()}s"
+                self.store(f"/apis/ray.io/v1/namespaces/team-a/{plural}/{called}", {"metadata": above})
+                owner = {"apiVersion": "ray.io/v1", "kind": kind, "name": called, "uid": f"{called}-uid"}
+            metadata["ownerReferences"] = [{**owner, "controller": True}]
         self.logs[name] = lines
         body = {
             "metadata": metadata,
@@ -115,7 +131,7 @@ class FakeCluster:
             return web.Response(text="".join(f"{line}\n" for line in lines))
         if request.path in self.objects:
             return web.json_response(self.objects[request.path])
-        if request.path.rsplit("/", 1)[1] in ("distillationjobs", "pods"):
+        if request.path.rsplit("/", 1)[1] in KINDS:
             return await self.collection(request)
         name = request.path.rsplit("/", 1)[1]
         return refusal(404, "NotFound", f'distillationjobs.distillery.dev "{name}" not found', name=name)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 import children
 from distillery.api.dumping import dump_yaml
-from distillery.manifests.names import record_name
+from distillery.manifests.configmap import record_map
 from distillery.planning.record import AttemptRecord, JobRef
 from distillery.stages.stage import StageName
 
@@ -202,9 +202,10 @@ def attempt_record(stage: StageName, attempt: int, **fields: Any) -> AttemptReco
 
 
 def record(cluster: Any, *entries: AttemptRecord) -> None:
-    name = record_name(JobRef("tiny", "team-a", "tiny-uid"))
+    body = record_map(JobRef("tiny", "team-a", "tiny-uid"))
     data = {entry.key: entry.dump() for entry in entries}
-    cluster.store(f"/api/v1/namespaces/team-a/configmaps/{name}", {"metadata": {"name": name}, "data": data})
+    name = body["metadata"]["name"]
+    cluster.store(f"/api/v1/namespaces/team-a/configmaps/{name}", {**body, "data": data})
 
 
 def test_cost_is_shown_with_the_gpu_hours_of_each_attempt(cluster: Any, distillery: Any) -> None:
@@ -275,6 +276,38 @@ def test_logs_come_from_the_newest_attempt_that_fits(cluster: Any, distillery: A
     done = distillery(*shell, "--stage", "student")
     why = "no pod of tiny (student) is there: Running, asking"
     assert (done.code, done.err) == (1, f"error: {why}\n")
+
+
+def test_logs_of_a_strangers_pod_are_not_those_of_the_job(cluster: Any, distillery: Any) -> None:
+    cluster.job(status=STATUS)
+    labels = {"job_uid": "tiny-uid", "stage": "teacher"}
+    cluster.pod("ours", lines=["ours"], created="2026-11-03T12:00:00Z", attempt="1", **labels)
+    late = {"created": "2026-11-03T13:00:00Z", "attempt": "2", "chain": False, **labels}
+    cluster.pod("theirs", lines=["theirs"], **late)
+    owner = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "name": "tiny-teacher-1-abcde",
+        "uid": "another",
+    }
+    pod = cluster.pod("forged", lines=["forged"], **late)
+    pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
+    cluster.store("/api/v1/namespaces/team-a/pods/forged", pod)
+    shell = ("logs", "tiny", "--kubeconfig", cluster.kubeconfig)
+    assert distillery(*shell).out == "ours\n"
+    assert distillery(*shell, "--attempt", "2").code == 1
+
+
+def test_logs_are_shown_without_the_right_to_list_rayjobs(cluster: Any, distillery: Any) -> None:
+    cluster.job(status=STATUS)
+    labels = {"job_uid": "tiny-uid", "stage": "teacher", "attempt": "1"}
+    cluster.pod("ours", lines=["ours"], created="2026-11-03T12:00:00Z", **labels)
+    cluster.pod("theirs", lines=["theirs"], created="2026-11-03T13:00:00Z", chain=False, **labels)
+    body = {"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"}
+    cluster.answers["GET", "rayjobs"] = lambda: web.json_response(body, status=403)
+    done = distillery("logs", "tiny", "--kubeconfig", cluster.kubeconfig)
+    note = "note: whose pod it is goes by its labels: you may not list RayJobs\n"
+    assert (done.code, done.out, done.err) == (0, "ours\n", note)
 
 
 def test_logs_of_an_attempt_that_has_ended_are_in_the_store(cluster: Any, distillery: Any) -> None:

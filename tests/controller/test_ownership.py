@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from distillery.controller.queue import WorkQueue
 from distillery.kube import errors as kube_errors
 from distillery.kube.resources import (
     CONFIG_MAPS,
-    DISTILLATION_JOBS,
     PODS,
     RAY_CLUSTERS,
     RAY_JOBS,
@@ -45,9 +43,7 @@ async def strangers(world: World, resource: Resource, name: str, labels: Object)
     """Create an object of somebody else; a RayJob of theirs has failed already, so nothing happens to it any more."""
     made = await world.api.create(resource, thing(resource, name, NAMESPACE, labels, data={"x": "y"}))
     if resource is RAY_JOBS:
-        return await world.api.replace_status(
-            RAY_JOBS, {**made, "status": {"jobDeploymentStatus": "Failed"}}
-        )
+        return await world.api.replace_status(RAY_JOBS, {**made, "status": {"jobDeploymentStatus": "Failed"}})
     return made
 
 
@@ -364,7 +360,9 @@ def test_an_operator_that_may_not_mend_says_what_differs_and_goes_on_once_it_doe
     told, done = asyncio.run(run())
     reason, message = reconciling(told)
     assert reason == "RightsDiffer"
-    assert message.startswith("Role ticket-routing-uid1 differs from what the job's workers need, and cannot be")
+    assert message.startswith(
+        "Role ticket-routing-uid1 differs from what the job's workers need, and cannot be"
+    )
     assert (done.phase, [stage.attempt for stage in done.stages]) == ("Succeeded", [1] * 5)
 
 
@@ -410,7 +408,9 @@ def test_what_a_parent_leaves_behind_counts_until_it_is_gone(left: list[str], re
         await world.turn()
         entries = await record(world)
         assert (entries["teacher.1"].ray_job_uid, entries["teacher.1"].ray_cluster_uids) == ("", [])
-        gone = [k for k in world.api.objects if k[0] in ("rayjobs", "rayclusters", "pods") and k[0] not in left]
+        gone = [
+            k for k in world.api.objects if k[0] in ("rayjobs", "rayclusters", "pods") and k[0] not in left
+        ]
         for key in [key for key in gone if "-teacher-" in key[2]]:
             del world.api.objects[key]
         if restarted:

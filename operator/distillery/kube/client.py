@@ -122,9 +122,7 @@ class Kube:
             "patch", resource.plural, path, body=patch, content_type=MERGE_PATCH
         )
 
-    async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str
-    ) -> None:
+    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str) -> None:
         """Delete an object, its dependents follow in the background. One that is gone is fine.
 
         Only the object of that uid: another one of the same name stays, silently, since the one that was meant is gone.

@@ -95,7 +95,9 @@ def silent_at_work(facts: Facts) -> bool:
     """Say whether a live attempt has said nothing for about one look, though its head pod could be at work."""
     for entry in facts.entries.values():
         heads = [child for child in facts.of(entry.key) if _is_head(child)]
-        if not is_live(entry, facts) or not any(isinstance(pod, PodView) and not pod.trouble for pod in heads):
+        if not is_live(entry, facts) or not any(
+            isinstance(pod, PodView) and not pod.trouble for pod in heads
+        ):
             continue
         since = facts.heard.get(entry.key, max(pod.created_at for pod in heads))
         if facts.now - since >= SILENT_SECONDS:

@@ -108,9 +108,7 @@ class _Chain:
                 found.append(replace(child, key=key))
         return found
 
-    def clusters(
-        self, jobs: Iterable[RayJobView], candidates: Iterable[ClusterView]
-    ) -> list[ClusterView]:
+    def clusters(self, jobs: Iterable[RayJobView], candidates: Iterable[ClusterView]) -> list[ClusterView]:
         """Return what is controlled by one of these RayJobs, or by one that was."""
         parents = self._parents.with_children(jobs).ray_jobs
         known = set(parents.values())

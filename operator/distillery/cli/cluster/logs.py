@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import aclosing
 from typing import Any
 
@@ -10,10 +11,15 @@ from distillery.artifacts import layout
 from distillery.cli.cluster.access import Access
 from distillery.cli.cluster.ending import end_of, status_in
 from distillery.cli.cluster.recorded import recorded_attempts
+from distillery.controller.intake import ref_of
+from distillery.controller.projection import project_cluster, project_pod, project_rayjob
 from distillery.errors import DistilleryError
 from distillery.kube.client import Object
-from distillery.kube.resources import PODS
-from distillery.manifests.metadata import ATTEMPT_LABEL, JOB_UID_LABEL, STAGE_LABEL
+from distillery.kube.errors import Refused
+from distillery.kube.resources import PODS, RAY_CLUSTERS, RAY_JOBS
+from distillery.manifests.metadata import JOB_UID_LABEL
+from distillery.planning.children import PodView
+from distillery.planning.ownership import RAY_GROUP, children_of
 
 HEAD = "ray.io/node-type=head"
 POLL_SECONDS = 1.0
@@ -39,13 +45,42 @@ async def print_logs(
 
 
 async def _newest(access: Access, job: Object, stage: str | None, attempt: int | None) -> Object:
-    labels = {JOB_UID_LABEL: job["metadata"]["uid"], STAGE_LABEL: stage, ATTEMPT_LABEL: attempt}
-    selector = ",".join([HEAD, *(f"{key}={value}" for key, value in labels.items() if value is not None)])
-    pods = await access.kube.list(PODS, access.namespace, labels=selector)
+    labels = f"{JOB_UID_LABEL}={job['metadata']['uid']}"
+    heads = {
+        pod["metadata"]["name"]: pod
+        for pod in await access.kube.list(PODS, access.namespace, labels=f"{HEAD},{labels}")
+    }
+    own = await _own(access, job, [project_pod(pod) for pod in heads.values()], labels)
+    pods = [heads[view.name] for view in own if _fits(view.key, stage, attempt)]
     if not pods:
         kept = await _kept(access, job, stage, attempt)
         raise DistilleryError(f"{_no_pod(job, stage, attempt)}{kept}")
     return max(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+
+
+async def _own(access: Access, job: Object, heads: list[PodView], labels: str) -> list[PodView]:
+    """Return those of the pods that belong to the job, as the operator judges it, each with its attempt.
+
+    Whoever may not read RayJobs is shown what a Ray cluster controls and is labelled as the job's.
+    """
+    if not heads:
+        return []
+    try:
+        jobs = await access.kube.list(RAY_JOBS, access.namespace, labels=labels)
+        clusters = await access.kube.list(RAY_CLUSTERS, access.namespace, labels=labels)
+    except Refused:
+        print("note: whose pod it is goes by its labels: you may not list RayJobs", file=sys.stderr)
+        return [view for view in heads if view.owner is not None and view.owner.group == RAY_GROUP]
+    attempts, _ = await recorded_attempts(access, job)
+    candidates = [*map(project_rayjob, jobs), *map(project_cluster, clusters), *heads]
+    entries = {entry.key: entry for entry in attempts}
+    return [c for c in children_of(ref_of(job), candidates, entries) if isinstance(c, PodView)]
+
+
+def _fits(key: str, stage: str | None, attempt: int | None) -> bool:
+    """Say whether an attempt's key is that of a stage and an attempt, where they matter."""
+    its_stage, _, its_attempt = key.partition(".")
+    return stage in (None, its_stage) and (attempt is None or str(attempt) == its_attempt)
 
 
 def _no_pod(job: Object, stage: str | None, attempt: int | None) -> str:
