@@ -105,7 +105,7 @@ class SimulatedKubeRay:
             "metadata": {
                 "name": name,
                 "namespace": metadata["namespace"],
-                "labels": {**metadata["labels"], **({HEAD: "head"} if resource is PODS else {})},
+                "labels": {**(metadata.get("labels") or {}), **({HEAD: "head"} if resource is PODS else {})},
                 "ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}],
                 "creationTimestamp": self._timestamp(),
             },
@@ -218,8 +218,8 @@ async def delete(kube: Any, resource: Resource, item: dict[str, Any]) -> None:
 
 def _stage_of(child: dict[str, Any]) -> tuple[str, str]:
     """Return which stage of which job (uid) an object serves."""
-    labels = child["metadata"]["labels"]
-    return labels["distillery.dev/job-uid"], labels["distillery.dev/stage"]
+    labels = child["metadata"].get("labels") or {}
+    return labels.get("distillery.dev/job-uid", ""), labels.get("distillery.dev/stage", "")
 
 
 @dataclass

@@ -16,6 +16,7 @@ from distillery.kube import transport
 
 process.HOST = "127.0.0.1"
 reconcile.LOOK_AGAIN_SECONDS = 5.0
+reconcile.RETRY_REFUSED_SECONDS = 5.0
 sweep.SWEEP_SECONDS = 6.0
 sweep.RETRY_SECONDS = 1.0
 transport.REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=5, sock_connect=5)

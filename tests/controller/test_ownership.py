@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from controller_world import NAME, NAMESPACE, World, ended
 from distillery.api.v1alpha1.conditions import ConditionType, find_condition
 from distillery.api.v1alpha1.status import Status
+from distillery.api.yaml import load_yaml
+from distillery.controller.belongings import is_own
 from distillery.controller.cache import Cache, KnownJob
 from distillery.controller.handlers import Handlers
-from distillery.controller.projection import project_pod
+from distillery.controller.projection import project_cluster, project_pod, project_rayjob
 from distillery.controller.queue import WorkQueue
 from distillery.kube import errors as kube_errors
 from distillery.kube.resources import (
@@ -25,7 +28,10 @@ from distillery.kube.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
-from distillery.planning.record import AttemptRecord
+from distillery.planning.bookkeeping import Removal, expired
+from distillery.planning.observing import Facts, is_live
+from distillery.planning.ownership import children_of
+from distillery.planning.record import AttemptRecord, JobRef
 from distillery.stages.assignment import Assignment
 from simulated_kuberay import delete
 
@@ -445,3 +451,93 @@ def test_events_in_another_namespace_wake_no_job() -> None:
     handlers.config_map(None, {**names, "namespace": NAMESPACE})
     assert queue.depth() == 1
     assert cache.children(NAMESPACE, "uid-1") == ()
+
+
+GOLDEN = Path(__file__).parents[1] / "manifests" / "golden"
+RELEASED = JobRef("ticket-routing", "support", "5c0f7a1e-3b52-4d0c-9d52-1f6f5a0f8f7b")
+
+
+def rendered(name: str) -> Object:
+    """Return an object as release 5a4633b rendered it, and as the API server stores it."""
+    body = load_yaml((GOLDEN / name).read_text(), name)
+    body["metadata"] |= {
+        "uid": f"uid-of-{name}",
+        "resourceVersion": "7",
+        "creationTimestamp": "2026-11-03T12:00:00Z",
+    }
+    return body
+
+
+def by_kuberay(owner: Object, kind: Resource, name: str) -> Object:
+    """Return what KubeRay 1.6 makes below an object: with its labels, controlled by it."""
+    reference = {key: owner[key] for key in ("apiVersion", "kind")}
+    reference |= {key: owner["metadata"][key] for key in ("name", "uid")}
+    body = thing(kind, name, "support", owner["metadata"]["labels"])
+    body["metadata"] |= {"uid": f"uid-of-{name}", "creationTimestamp": "2026-11-03T12:00:05Z"}
+    body["metadata"]["ownerReferences"] = [{**reference, "controller": True, "blockOwnerDeletion": True}]
+    return body
+
+
+@pytest.mark.parametrize("state", ["", "Initializing", "Running", "Suspended", "Complete", "Failed"])
+@pytest.mark.parametrize("there", [(RAY_JOBS,), (RAY_JOBS, RAY_CLUSTERS), (RAY_JOBS, RAY_CLUSTERS, PODS)])
+def test_children_of_the_last_release_are_found_in_every_state(
+    state: str, there: tuple[Resource, ...]
+) -> None:
+    job = {**rendered("rayjob-teacher.yaml"), "status": {"jobDeploymentStatus": state}}
+    cluster = by_kuberay(job, RAY_CLUSTERS, f"{job['metadata']['name']}-x7k2p")
+    pod = by_kuberay(cluster, PODS, f"{cluster['metadata']['name']}-head-a1b2c")
+    entry = AttemptRecord(
+        stage="teacher", attempt=1, recipe="r", generation=1, name=job["metadata"]["name"], started_at=0.0
+    )
+    views = {
+        RAY_JOBS: project_rayjob(job),
+        RAY_CLUSTERS: project_cluster(cluster),
+        PODS: project_pod(pod),
+    }
+    present = [views[kind] for kind in there]
+    found = children_of(RELEASED, present, {"teacher.1": entry})
+    assert list(found) == present
+    facts = Facts({"teacher.1": entry}, {}, found, {}, 1e9)
+    assert is_live(entry, facts) is (state not in ("Complete", "Failed") or len(there) > 1)
+    assert expired(facts, 0.0, 60)[0] == [
+        Removal(job["metadata"]["name"], job["metadata"]["uid"], "ttlSecondsAfterFinished are over")
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "configmap-assignment.yaml",
+        "configmap-profile.yaml",
+        "configmap-record.yaml",
+        "configmap-reports.yaml",
+        "rayjob-teacher.yaml",
+        "role.yaml",
+        "rolebinding.yaml",
+        "serviceaccount.yaml",
+    ],
+)
+def test_what_the_last_release_has_made_is_the_jobs_own(name: str) -> None:
+    assert is_own(RELEASED, rendered(name))
+
+
+def test_a_job_that_the_last_release_left_in_mid_run_is_finished_and_cleared_away() -> None:
+    """Its record holds no uids, and the operator starts with an empty memory."""
+
+    async def run() -> tuple[Status, list[str]]:
+        world = World()
+        held(world, "student")
+        await world.apply(ttlSecondsAfterFinished=60)
+        await world.run(at_work("student"))
+        entries = await record(world)
+        assert not [entry for entry in entries.values() if entry.ended_at is None and entry.ray_job_uid]
+        world.start_operator()
+        held(world, "none")
+        status = await world.run(ended)
+        for _ in range(5):
+            await world.turn(30.0)
+        return status, sorted({key[0] for key in world.api.objects})
+
+    status, left = asyncio.run(run())
+    assert (status.phase, [stage.attempt for stage in status.stages]) == ("Succeeded", [1] * 5)
+    assert not {"rayjobs", "rayclusters", "pods"} & set(left)

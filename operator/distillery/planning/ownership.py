@@ -1,8 +1,8 @@
 """What belongs to a job: the one place where its children are told from look-alikes. Pure.
 
 Labels are no proof, since whoever may create a pod may write them. Ownership is followed link by link, each by
-namespace, controller and UID: DistillationJob → RayJob → RayCluster → pod. The attempt of a child is that of its RayJob,
-which the record knows by name.
+namespace, controller and UID: DistillationJob → RayJob → RayCluster → pod. The attempt of a child is that of its
+RayJob, which the record knows by name.
 """
 
 from __future__ import annotations
