@@ -122,7 +122,10 @@ class SimulatedKubeRay:
             frozen = await self.kube.get(CONFIG_MAPS, metadata["name"], metadata["namespace"])
         except NotFound:
             return  # the pod waits for its volume
-        assignment = Assignment.model_validate_json(frozen["data"][ASSIGNMENT_KEY])
+        text = (frozen.get("data") or {}).get(ASSIGNMENT_KEY)
+        if text is None:
+            return  # a RayJob of somebody else, which we do not run
+        assignment = Assignment.model_validate_json(text)
         record = await self.kube.find(CONFIG_MAPS, assignment.record, assignment.namespace)
         entry = json.loads((record or {}).get("data", {}).get(assignment.key, "{}"))
         if entry.get("control") == "stop":

@@ -126,6 +126,8 @@ def play(server: ApiServer, folder: Path, scene: Scene, jobs: list[Rule] = JOBS)
             finally:
                 playing.cancel()
                 await asyncio.wait({playing})
+            if not playing.cancelled():
+                playing.result()
 
     asyncio.run(conversation())
 

@@ -23,7 +23,7 @@ from distillery.manifests.names import attempt_name, record_name, reports_name
 from distillery.manifests.rayjob import rayjob
 from distillery.manifests.sizing import gpus_in, workers_of
 from distillery.planning.bookkeeping import Removal
-from distillery.planning.children import RayJobView
+from distillery.planning.children import Child, RayJobView
 from distillery.planning.decision import Submit
 from distillery.planning.observing import Facts, is_live
 from distillery.planning.ownership import children_of, controlled_by
@@ -145,7 +145,7 @@ class Applier:
         clusters = await self._kube.list(RAY_CLUSTERS, ref.namespace, labels=labels)
         pods = await self._kube.list(PODS, ref.namespace, labels=labels)
         jobs += await self._without_labels(ref, doubtful, {job.name for job in jobs})
-        found = (*jobs, *map(project_cluster, clusters), *map(project_pod, pods))
+        found: list[Child] = [*jobs, *map(project_cluster, clusters), *map(project_pod, pods)]
         children = children_of(ref, found, facts.entries, facts.parents)
         seen = replace(facts, children=children)
         for entry in doubtful:

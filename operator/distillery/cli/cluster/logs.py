@@ -18,7 +18,7 @@ from distillery.kube.client import Object
 from distillery.kube.errors import Refused
 from distillery.kube.resources import PODS, RAY_CLUSTERS, RAY_JOBS
 from distillery.manifests.metadata import JOB_UID_LABEL
-from distillery.planning.children import PodView
+from distillery.planning.children import Child, PodView
 from distillery.planning.ownership import RAY_GROUP, children_of
 
 HEAD = "ray.io/node-type=head"
@@ -72,7 +72,7 @@ async def _own(access: Access, job: Object, heads: list[PodView], labels: str) -
         print("note: whose pod it is goes by its labels: you may not list RayJobs", file=sys.stderr)
         return [view for view in heads if view.owner is not None and view.owner.group == RAY_GROUP]
     attempts, _ = await recorded_attempts(access, job)
-    candidates = [*map(project_rayjob, jobs), *map(project_cluster, clusters), *heads]
+    candidates: list[Child] = [*map(project_rayjob, jobs), *map(project_cluster, clusters), *heads]
     entries = {entry.key: entry for entry in attempts}
     return [c for c in children_of(ref_of(job), candidates, entries) if isinstance(c, PodView)]
 
