@@ -101,6 +101,35 @@ def test_a_strangers_rayjob_named_like_a_config_map_leads_to_no_deletion(namespa
     asyncio.run(run())
 
 
+def test_a_forged_rayjob_named_like_the_record_takes_nothing_else_with_it() -> None:
+    """Somebody in the job's namespace makes the job its controller: as the job's own leftover it goes, but it alone."""
+
+    async def run() -> None:
+        world = World()
+        await working(world, "teacher")
+        genuine = await world.api.get(RAY_JOBS, (await record(world))["teacher.1"].name, NAMESPACE)
+        labels = {**genuine["metadata"]["labels"], "distillery.dev/attempt": "99"}
+        await world.api.create(CONFIG_MAPS, thing(CONFIG_MAPS, "app-config", NAMESPACE, data={"k": "v"}))
+        names = [
+            "app-config",
+            *(f"ticket-routing-uid1-{part}" for part in ("record", "reports", "profile-1")),
+        ]
+        before = [await world.api.get(CONFIG_MAPS, name, NAMESPACE) for name in names]
+        for name in names:
+            await world.api.create(
+                RAY_JOBS, {**genuine, "metadata": {**genuine["metadata"], "name": name, "labels": labels}}
+            )
+        world.kuberay.namespace = "nowhere"
+        for _ in range(3):
+            await world.turn(10.0)
+        after = [await world.api.get(CONFIG_MAPS, name, NAMESPACE) for name in names]
+        assert [m["metadata"]["uid"] for m in after] == [m["metadata"]["uid"] for m in before]
+        left = [job["metadata"]["name"] for job in await world.api.list(RAY_JOBS)]
+        assert not set(names) & set(left)
+
+    asyncio.run(run())
+
+
 def test_an_assignment_is_deleted_only_if_it_is_the_jobs_own() -> None:
     """Somebody has put their own ConfigMap in the place of an assignment."""
 

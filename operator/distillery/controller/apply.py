@@ -130,7 +130,7 @@ class Applier:
         for removal in removals:
             log.info("deleting RayJob %s: %s", removal.name, removal.reason)
             await self._kube.delete(RAY_JOBS, removal.name, ref.namespace, uid=removal.uid)
-            await self._belongings.delete(CONFIG_MAPS, ref, removal.name)
+            await self._belongings.delete_assignment(ref, removal.name)
 
     async def _confirm_absence(self, ref: JobRef, facts: Facts) -> None:
         """Look past the cache: nothing of an attempt without a result may be left that could still work.

@@ -11,8 +11,8 @@ from distillery.controller.refusal import Refused
 from distillery.errors import TransientError
 from distillery.kube.client import Kube
 from distillery.kube.errors import Exists
-from distillery.kube.resources import Resource
-from distillery.manifests.metadata import DIGEST_ANNOTATION
+from distillery.kube.resources import CONFIG_MAPS, Resource
+from distillery.manifests.metadata import DIGEST_ANNOTATION, STAGE_LABEL
 from distillery.planning.ownership import owned_by
 from distillery.planning.record import JobRef
 
@@ -64,11 +64,14 @@ class Belongings:
         if digests[0] != digests[1]:
             log.warning("%s was rendered from another state of the spec; it goes on", metadata["name"])
 
-    async def delete(self, resource: Resource, ref: JobRef, name: str) -> None:
-        """Delete an object of a job; one that is gone, or somebody else's, is left alone."""
-        found = await self._kube.find(resource, name, ref.namespace)
-        if found is not None and owned_by(ref, project_object(found)):
-            await self._kube.delete(resource, name, ref.namespace, uid=found["metadata"]["uid"])
+    async def delete_assignment(self, ref: JobRef, name: str) -> None:
+        """Delete an attempt's ConfigMap; one that is gone, or another of the job's, or somebody else's, is left alone.
+
+        The name is that of a RayJob, which people choose who forge one: record and reports must not go by it.
+        """
+        found = await self._kube.find(CONFIG_MAPS, name, ref.namespace)
+        if found is not None and is_own(ref, found) and STAGE_LABEL in found["metadata"]["labels"]:
+            await self._kube.delete(CONFIG_MAPS, name, ref.namespace, uid=found["metadata"]["uid"])
 
 
 def is_own(ref: JobRef, document: dict[str, Any] | None) -> bool:
