@@ -107,6 +107,7 @@ class Told:
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
+        self.warnings: list[str] = []
         self.statuses: list[Status] = []
         self.ended: list[str] = []
 
@@ -118,6 +119,9 @@ class Told:
     ) -> None:
         self.complaints += complaints
         self.statuses.append(after)
+
+    async def warn(self, document: dict[str, Any], reason: str, message: str) -> None:
+        self.warnings.append(f"{reason}: {message}")
 
 
 class World:

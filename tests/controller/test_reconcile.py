@@ -607,7 +607,7 @@ def test_what_runs_goes_on_while_its_profile_is_away_and_stops_on_request() -> N
         (NotFound("rayjobs", "", True), "rayjobs: this kind is not installed → install KubeRay"),
         (
             kube_errors.Refused("rayjobs", "exceeded quota: team"),
-            "rayjobs: exceeded quota: team",
+            "rayjobs: exceeded quota: team → raise the quota of the namespace, or delete what is not needed",
         ),
         (Unavailable("rayjobs", "500 webhook timed out"), "rayjobs: 500 webhook timed out"),
     ],
@@ -644,18 +644,47 @@ def test_an_attempt_that_cannot_be_created_is_told_with_the_reason(
 def test_a_damaged_record_is_told_and_a_deleted_one_is_no_loss() -> None:
     async def run() -> tuple[World, Status, Status]:
         world = World()
-        await finished(world)
+        held = [True]
+        world.kuberay.hold = lambda a: held[0] and a.run.stage == "filter"
+        await world.apply()
+        await world.run(lambda s: any(x.name == "filter" and x.progress for x in s.stages))
         (name,) = [k[2] for k in world.api.objects if k[2].endswith("-record")]
         await world.api.merge(CONFIG_MAPS, name, {"data": {"teacher.1": "scribble"}}, NAMESPACE)
         await world.turn()
         damaged = await world.status()
         await world.remove(CONFIG_MAPS, name)
+        held[0] = False
         return world, damaged, await world.run(ended)
 
     world, damaged, status = asyncio.run(run())
     assert condition(damaged, "Reconciling") == ("True", "RecordDamaged")
     assert status.phase == "Succeeded"
     assert set(world.kuberay.commits.values()) == {1}
+
+
+@pytest.mark.parametrize("harm", ["damaged", "deleted"])
+def test_a_finished_job_needs_no_record_to_stay_finished(harm: str) -> None:
+    world, before = undisturbed()
+
+    async def run() -> list[str]:
+        (name,) = [k[2] for k in world.api.objects if k[2].endswith("-record")]
+        if harm == "damaged":
+            await world.api.merge(CONFIG_MAPS, name, {"data": {"teacher.1": "scribble"}}, NAMESPACE)
+        else:
+            await world.remove(CONFIG_MAPS, name)
+        writes = len(world.api.writes)
+        for _ in range(3):
+            world.start_operator()
+            await world.turn(100.0)
+        return [
+            verb for verb, plural, _ in world.api.writes[writes:] if plural not in ("rayclusters", "pods")
+        ]
+
+    assert asyncio.run(run()) == []
+    assert asyncio.run(world.status()) == before
+    assert any("record entry teacher.1 cannot be read" in said for said in world.told.complaints) == (
+        harm == "damaged"
+    )
 
 
 def test_a_profile_that_somebody_forged_beforehand_is_not_believed_and_stays_until_they_remove_it() -> None:

@@ -59,6 +59,19 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
     Raises:
         SpecError: with every problem; paths are field paths.
     """
+    job = parse_job(data)
+    problems = _check(job.spec, [])
+    if problems:
+        raise SpecError(*map(masked_problem, problems))
+    return job
+
+
+def parse_job(data: Mapping[str, Any]) -> DistillationJob:
+    """Return the job that a mapping describes, without judging the rules that span fields.
+
+    Raises:
+        SpecError: if a field is wrong, with every problem, those of the rules too.
+    """
     data = without_nulls(data, DistillationJob)
     problems = identity_problems(data, KIND)
     try:
@@ -67,12 +80,12 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
         errors = error.errors(include_url=False)
         problems += [problem_of(entry, DistillationJob) for entry in errors]
         spec, doubtful = rescue(data, errors)
-        problems += _check(spec, doubtful)
-        raise SpecError(*map(masked_problem, dict.fromkeys(problems))) from None
-    problems += _check(job.spec, [])
-    if problems:
-        raise SpecError(*map(masked_problem, problems))
-    return job
+    else:
+        if not problems:
+            return job
+        spec, doubtful = job.spec, []
+    problems += _check(spec, doubtful)
+    raise SpecError(*map(masked_problem, dict.fromkeys(problems)))
 
 
 def without_nulls(value: Any, wanted: Any) -> Any:

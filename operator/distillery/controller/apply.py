@@ -56,13 +56,11 @@ class Applier:
         reports = await self._belongings.ensure(CONFIG_MAPS, ref, reports_map(ref))
         return record, reports
 
-    async def existing_maps(self, ref: JobRef) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Return record and reports if the job ever got so far, and they are its own."""
+    async def existing_maps(self, ref: JobRef) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return record and reports, each empty if there is none: the job never got so far, or it was removed."""
         record = await self._kube.find(CONFIG_MAPS, record_name(ref), ref.namespace)
         reports = await self._kube.find(CONFIG_MAPS, reports_name(ref), ref.namespace)
-        if record is None or reports is None or not (is_own(ref, record) and is_own(ref, reports)):
-            return None
-        return record, reports
+        return _own(ref, record), _own(ref, reports)
 
     async def mend_rights(self, subject: Subject, facts: Facts) -> None:
         """See to the rights of a worker that is silent. Raises: Refused."""
@@ -168,6 +166,10 @@ class Applier:
             if view is not None and controlled_by(ref, view):
                 found.append(replace(view, managed=True, job_uid=ref.uid))
         return found
+
+
+def _own(ref: JobRef, found: dict[str, Any] | None) -> dict[str, Any]:
+    return found if found is not None and is_own(ref, found) else {}
 
 
 def _rendered(subject: Subject, name: str, assignment: Assignment) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class Events:
             await self._post(body)
         except DistilleryError as error:
             log.warning("an Event could not be posted: %s", error)
+        except Exception:
+            log.exception("an Event could not be posted")
 
     async def _post(self, body: dict[str, Any]) -> None:
         metadata = body["metadata"]

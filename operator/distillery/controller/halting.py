@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
-from distillery.controller.intake import ref_of
 from distillery.controller.observe import Observer
 from distillery.controller.refusal import Refused
 from distillery.planning.bookkeeping import noted, removals
-from distillery.planning.control import control_of
+from distillery.planning.control import Control
 from distillery.planning.observing import is_live
+from distillery.planning.record import JobRef
 
 CHECKPOINT_SECONDS = 120.0
 """For the last checkpoint; what the profile says is not at hand without a plan."""
 LOOK_AGAIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Which stages are still at work, if that is known, and after how many seconds to look again."""
+
+    live: frozenset[str] | None = None
+    again: float | None = None
+
+    def shown_in(self, status: Status) -> Status:
+        """Return a status in which no stage runs that does not."""
+        if self.live is None:
+            return status
+        stages = [
+            stage.model_copy(update={"state": "Stopped", "progress": None})
+            if stage.state == "Running" and stage.name not in self.live
+            else stage
+            for stage in status.stages
+        ]
+        return status.model_copy(update={"stages": stages})
 
 
 class Halting:
@@ -27,41 +46,37 @@ class Halting:
         self._applier = applier
         self._observer = observer
 
-    async def halt(self, document: dict[str, Any], status: Status, refused: Refused) -> float | None:
+    async def halt(self, ref: JobRef, control: Control, refused: Refused) -> Halted:
         """Stop what runs if somebody asks for it, or if the job is at an end until somebody edits it.
 
         What is stopped goes on from its checkpoint once the spec is repaired.
-
-        Returns: seconds after which to look again, or None.
         """
-        maps = await self._applier.existing_maps(ref_of(document))
-        if maps is None:
-            return None
+        record, reports = await self._applier.existing_maps(ref)
+        if not record:
+            return Halted()
         try:
-            facts, _ = self._observer.facts(ref_of(document), *maps)
+            facts, _ = self._observer.facts(ref, record, reports)
         except Refused:
-            return None  # nothing is known without the record
+            return Halted()  # nothing is known without the record
         notes = noted(facts)
         facts = replace(facts, entries={**facts.entries, **notes})
         live = [entry for entry in facts.entries.values() if is_live(entry, facts)]
-        reason = _reason(document, status, refused, facts.now)
+        reason = _reason(control, refused)
         for entry in live:
             if reason is not None and not entry.control:
                 notes |= self._applier.stop(entry, reason.value, refused.message, facts.now)
-        await self._applier.write_record(maps[0], notes)
-        gone, look = removals(replace(facts, entries={**facts.entries, **notes}), CHECKPOINT_SECONDS)
-        await self._applier.remove(ref_of(document), gone)
+        await self._applier.write_record(record, notes)
+        gone, due = removals(replace(facts, entries={**facts.entries, **notes}), CHECKPOINT_SECONDS)
+        await self._applier.remove(ref, gone)
         looks = [
-            *([max(0.0, look - facts.now)] if look is not None else []),
+            *([max(0.0, due - facts.now)] if due is not None else []),
             *([LOOK_AGAIN_SECONDS] if live else []),
         ]
-        return min(looks, default=None)
+        return Halted(frozenset(entry.stage for entry in live), min(looks, default=None))
 
 
-def _reason(document: dict[str, Any], status: Status, refused: Refused, now: float) -> Reason | None:
+def _reason(control: Control, refused: Refused) -> Reason | None:
     """Return why what runs has to stop, if it has to."""
-    suspend = document["spec"].get("suspend") is True
-    control = control_of(document["metadata"].get("annotations") or {}, suspend, status.handled, now)
     if control.cancelled:
         return Reason.CANCELLED
     if control.suspended:

@@ -6,11 +6,11 @@ from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
-from distillery.controller.intake import Subject
 from distillery.kube.client import Kube
 from distillery.kube.errors import Exists, NotFound
 from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS
 from distillery.manifests.release import ReleasedBy, release_map
+from distillery.planning.record import JobRef
 
 PROGRESS_SECONDS = 10.0
 """Progress alone is written at most this often."""
@@ -49,15 +49,15 @@ class Publisher:
         self._written[uid] = now
         return None
 
-    async def release(self, subject: Subject, status: Status) -> str | None:
+    async def release(self, ref: JobRef, status: Status) -> str | None:
         """Publish a released student as ConfigMap `distillery-release-<name>`.
 
         Returns: a complaint if another job publishes under that name, or the ConfigMap is none of ours.
         """
         if status.release is None or status.evaluation is None or status.evaluation.verdict != "passed":
             return None
-        body = release_map(subject.ref, status.release, status.evaluation)
-        name, namespace = body["metadata"]["name"], subject.ref.namespace
+        body = release_map(ref, status.release, status.evaluation)
+        name, namespace = body["metadata"]["name"], ref.namespace
         found = await self._kube.find(CONFIG_MAPS, name, namespace)
         if found is None:
             try:
@@ -65,17 +65,15 @@ class Publisher:
                 return None
             except Exists:
                 found = await self._kube.get(CONFIG_MAPS, name, namespace)
-        publisher = ReleasedBy.of(found)
+        publisher, ours = ReleasedBy.of(found), ReleasedBy(ref.name, ref.uid)
         repair = "→ choose another release.name"
         if publisher is None:
             wrong = f"ConfigMap {name} exists and is no release"
             return f"{Reason.RELEASE_CONFLICT}: {wrong} {repair}, or delete it"
-        if publisher != ReleasedBy(subject.ref.name, subject.ref.uid) and await self._lives(
-            publisher, namespace
-        ):
+        if publisher != ours and await self._lives(publisher, namespace):
             wrong = f"release {status.release.name} is published by {publisher.name}"
             return f"{Reason.RELEASE_CONFLICT}: {wrong} {repair}"
-        if found.get("data") != body["data"]:
+        if publisher != ours or not _says(found, body):
             await self._kube.replace(CONFIG_MAPS, {**found, "data": body["data"]})
         return None
 
@@ -84,10 +82,17 @@ class Publisher:
         return job is not None and job["metadata"]["uid"] == publisher.uid
 
 
+def _says(found: dict[str, Any], body: dict[str, Any]) -> bool:
+    """Say whether a release names this student already: a later release of ours may write more about the same."""
+    data = found.get("data") or {}
+    return all(data.get(key) == body["data"][key] for key in ("version", "uri"))
+
+
 def _lasting(status: Status) -> Status:
-    """Return the status without what changes while a stage runs."""
+    """Return the status without what changes while a stage runs, or while the same thing hinders the job."""
     return status.model_copy(
         update={
+            "conditions": [condition.model_copy(update={"message": ""}) for condition in status.conditions],
             "progress": Status().progress,
             "stages": [stage.model_copy(update={"progress": None}) for stage in status.stages],
             "cost": Status().cost,

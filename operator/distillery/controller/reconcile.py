@@ -6,33 +6,30 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
-from pydantic import ValidationError
-
-from distillery.api.v1alpha1.conditions import ConditionType, Reason, find_condition
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
 from distillery.controller.cache import Cache
-from distillery.controller.halting import Halting
+from distillery.controller.explaining import explained, reason_of
+from distillery.controller.halting import Halted, Halting
 from distillery.controller.intake import Intake, Subject
+from distillery.controller.look import Faults, Look
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
 from distillery.controller.refusal import Refused
+from distillery.controller.settled import Settled
 from distillery.controller.telling import Telling
-from distillery.errors import DistilleryError
 from distillery.kube.client import Kube
-from distillery.kube.errors import NotFound, Stale
-from distillery.kube.errors import Refused as Forbidden
 from distillery.kube.resources import DISTILLATION_JOBS
-from distillery.planning.bookkeeping import expired, noted, outdated_reports, removals
-from distillery.planning.control import parse_time
+from distillery.planning.bookkeeping import noted, outdated_reports, removals
 from distillery.planning.decide import decide
 from distillery.planning.decision import Cancel, Decision, Finish, Submit, Wait
-from distillery.planning.frontier import frontier_of
 from distillery.planning.observed import Observed, Patience
 from distillery.planning.observing import Facts, observe
 from distillery.planning.profile import BuiltinProfile
+from distillery.planning.record import AttemptRecord
 from distillery.planning.status import status_of, status_without_plan
 from distillery.stages.assignment import attempt_key
 
@@ -42,9 +39,8 @@ PAUSES = (0.0, 30.0, 120.0, 300.0)
 """After failures of an attempt in a row: together longer than a store or a teacher is usually away."""
 LOOK_AGAIN_SECONDS = 30.0
 """A job at work is looked at this often even if nothing is heard of it."""
+LOOK_SOON_SECONDS = 1.0
 RETRY_REFUSED_SECONDS = 60.0
-PASSING_FAULTS = 3
-"""So many faults of a submission in a row are more than a hiccup of the API server."""
 
 
 class Reconciler:
@@ -61,92 +57,98 @@ class Reconciler:
         self._kube = kube
         self._clock = clock
         self._telling = telling
-        self._intake = Intake(kube, builtin, clock)
+        self._intake = Intake(kube, builtin)
         self._observer = Observer(cache, clock)
         self._applier = Applier(kube)
         self._publisher = Publisher(kube)
         self._halting = Halting(self._applier, self._observer)
-        self._faults: dict[str, int] = {}
+        self._settled = Settled(self._applier, self._observer, self._publisher, telling)
+        self._faults = Faults()
 
     async def reconcile(self, namespace: str, name: str) -> float | None:
         """Look at a job once. Returns: seconds after which it wants to be looked at again, or None."""
         document = await self._kube.find(DISTILLATION_JOBS, name, namespace)
         if document is None or document["metadata"].get("deletionTimestamp"):
             return None  # ownerReferences clear everything away
-        before = _status(document)
+        look = Look.at(document, self._clock())
         try:
-            subject = await self._intake.understand(document, before)
-            return await self._bring_forward(document, before, subject)
-        except Refused as refused:
-            return await self._refuse(document, before, refused)
+            later = await self._settle(look) if look.has_ended else await self._go_on(look)
+        except Exception as error:
+            await self._tell_fault(look, error)
+            raise
+        self._faults.forget(look.ref.uid)
+        return later
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a job that is gone."""
         self._observer.forget(uid)
         self._publisher.forget(uid)
         self._telling.forget(uid)
-        self._faults.pop(uid, None)
+        self._faults.forget(uid)
 
-    async def _bring_forward(
-        self, document: dict[str, Any], before: Status, subject: Subject
-    ) -> float | None:
+    async def _settle(self, look: Look) -> float | None:
+        """Keep a generation that has come to its end."""
+        looks, trouble = await self._settled.look(look)
+        looks.append(await self._write(look, look.known))
+        if trouble is not None:
+            raise trouble
+        return _soonest(looks)
+
+    async def _go_on(self, look: Look) -> float | None:
+        """Bring a generation forward, or say why that is impossible."""
+        try:
+            subject = await self._intake.understand(look.document, look.before, look.control)
+            return await self._bring_forward(look, subject)
+        except Refused as refused:
+            return await self._refuse(look, refused)
+
+    async def _bring_forward(self, look: Look, subject: Subject) -> float | None:
         record, reports = await self._applier.maps(subject)
-        facts, complaints = self._observer.facts(subject.ref, record, reports)
+        facts, complaints = self._observer.facts(look.ref, record, reports)
+        look.complaints += complaints
         notes = noted(facts)
-        facts = _with(facts, notes)
-        subject = _as_finished(subject, facts)
-        observed = observe(facts, subject.plan, subject.control, _patience(subject), subject.snapshot.since)
+        facts = replace(facts, entries={**facts.entries, **notes})
+        observed = observe(facts, subject.plan, look.control, _patience(subject), subject.snapshot.since)
         decision = decide(subject.plan, observed, facts.now)
 
         def status(decided: Decision) -> Status:
-            told = status_of(subject.plan, observed, decided, before, facts.now)
+            told = status_of(subject.plan, observed, decided, look.before, facts.now)
             return told.model_copy(update={"profile": subject.snapshot.status})
 
-        after = status(decision)
-        try:
-            looks = await self._apply(subject, decision, facts, record, notes)
-        except Refused as refused:
-            return await self._refuse(document, before, refused, after)
-        except (DistilleryError, TimeoutError) as error:
-            if isinstance(decision, Submit) and self._is_worth_telling(subject.ref.uid, error):
-                await self._write(document, before, status(_not_submitted(decision, error)), complaints)
-            raise
-        self._faults.pop(subject.ref.uid, None)
+        look.known = status(decision)
+        looks = await self._apply(look, subject, decision, facts, record, notes)
         self._telling.attempts_ended(notes.values(), facts.reports)
-        looks += await self._clear_away(subject, decision, facts, after)
-        await self._drop_reports(subject, facts, observed)
-        if isinstance(decision, Finish) and (conflict := await self._publisher.release(subject, after)):
-            complaints.append(conflict)
-            after = status(replace(decision, message=f"{decision.message}; but {conflict}"))
-        complaints += subject.control.complaints
-        looks.append(await self._write(document, before, after, complaints))
+        more, trouble = await self._clear_away(look, subject, facts, observed)
+        if isinstance(decision, Finish):
+            decision = await self._publish(look, decision)
+        elif trouble is not None and isinstance(decision, Wait) and self._is_worth_telling(look, trouble):
+            decision = replace(decision, message=f"{decision.message}; but {explained(trouble)}")
+        looks += [*more, await self._write(look, status(decision))]
+        if trouble is not None:
+            raise trouble
         return _soonest(looks)
-
-    def _is_worth_telling(self, uid: str, error: Exception) -> bool:
-        """Say whether people should hear of it: at once what only they can mend, else what does not pass by itself."""
-        self._faults[uid] = self._faults.get(uid, 0) + (not isinstance(error, Stale))
-        lasting = isinstance(error, Forbidden) or (isinstance(error, NotFound) and error.kind_missing)
-        return lasting or self._faults[uid] >= PASSING_FAULTS
 
     async def _apply(
         self,
+        look: Look,
         subject: Subject,
         decision: Decision,
         facts: Facts,
         record: dict[str, Any],
-        notes: dict[str, Any],
+        notes: dict[str, AttemptRecord],
     ) -> list[float | None]:
         """Carry the decision out. Returns: seconds after which to look again."""
         match decision:
             case Submit():
-                await self._applier.submit(subject, decision, facts, record, notes)
+                with look.meaning(Reason.NOT_SUBMITTED, f"{decision.run.stage} cannot be started now"):
+                    await self._applier.submit(subject, decision, facts, record, notes)
                 return [LOOK_AGAIN_SECONDS]
             case Cancel():
                 attempt = decision.attempt
                 entry = facts.entries[attempt_key(attempt.stage, attempt.number)]
                 stop = self._applier.stop(entry, decision.reason, decision.message, facts.now)
                 await self._applier.write_record(record, {**notes, **stop})
-                return [1.0]
+                return [LOOK_SOON_SECONDS]
             case Wait():
                 await self._applier.write_record(record, notes)
                 await self._applier.mend_rights(subject, facts)
@@ -154,94 +156,88 @@ class Reconciler:
                 return [*until, LOOK_AGAIN_SECONDS]
             case Finish():
                 await self._applier.write_record(record, notes)
-                if any(entry.ended_at is None and facts.knows(key) for key, entry in facts.entries.items()):
-                    return [LOOK_AGAIN_SECONDS]
-                self._observer.forget(subject.ref.uid)  # thousands of finished jobs lie about
-                return []
+                return [LOOK_SOON_SECONDS]  # as one that has ended
+            case _:
+                assert_never(decision)
+
+    async def _publish(self, look: Look, end: Finish) -> Finish:
+        """Publish the release. Returns: the end, which no job reaches whose release is not there."""
+        with look.meaning(
+            Reason.RELEASE_NOT_PUBLISHED, f"{end.message}; but the release cannot be published"
+        ):
+            conflict = await self._publisher.release(look.ref, look.known)
+        if conflict is None:
+            return end
+        look.complaints.append(conflict)
+        return replace(end, message=f"{end.message}; but {conflict}")
 
     async def _clear_away(
-        self, subject: Subject, decision: Decision, facts: Facts, after: Status
-    ) -> list[float | None]:
-        """Delete what has served. Returns: when more will be due, in seconds from now."""
-        gone, look = removals(facts, subject.profile.checkpoint_window_seconds)
-        await self._applier.remove(subject.ref, gone)
-        looks = [None if look is None else look - facts.now]
-        if isinstance(decision, Finish):
-            ttl = subject.job.spec.ttl_seconds_after_finished
-            gone, look = expired(facts, _finished_at(after, facts.now), ttl)
-            await self._applier.remove(subject.ref, gone)
-            looks.append(None if look is None else look - facts.now)
-        return looks
-
-    async def _drop_reports(self, subject: Subject, facts: Facts, observed: Observed) -> None:
-        """Keep the reports of an object that lives for long from filling their ConfigMap."""
+        self, look: Look, subject: Subject, facts: Facts, observed: Observed
+    ) -> tuple[list[float | None], Exception | None]:
+        """Delete what has served. Returns: when more will be due, in seconds from now; what kept it from being done."""
+        gone, due = removals(facts, subject.profile.checkpoint_window_seconds)
         keys = outdated_reports(facts, subject.plan, observed)
-        await self._applier.drop_reports(subject.ref, keys)
-        self._observer.drop(subject.ref.uid, keys)
+        try:
+            await self._applier.remove(look.ref, gone)
+            # Lest the reports of an object that lives for long fill their ConfigMap.
+            await self._applier.drop_reports(look.ref, keys)
+        except Exception as error:  # noqa: BLE001  told by the border of the look: it must not hide how the job fares
+            return [], error
+        self._observer.drop(look.ref.uid, keys)
+        return [None if due is None else due - facts.now], None
 
-    async def _write(
-        self, document: dict[str, Any], before: Status, after: Status, complaints: Sequence[str]
-    ) -> float | None:
-        """Write the status if it says something new, then tell what has happened."""
-        later = await self._publisher.status(document, before, after, self._clock())
-        await self._telling.tell(document, before, after, complaints)
-        return later
-
-    async def _refuse(
-        self, document: dict[str, Any], before: Status, refused: Refused, reached: Status | None = None
-    ) -> float | None:
-        """Tell that the object cannot be planned or rendered. Args: `reached` is how far it has come, if known."""
+    async def _refuse(self, look: Look, refused: Refused) -> float | None:
+        """Tell that the object cannot be planned or rendered, and see to what runs."""
+        halted, trouble, message = Halted(), None, refused.message
+        try:
+            halted = await self._halting.halt(look.ref, look.control, refused)
+        except Exception as error:  # noqa: BLE001  told by the border of the look
+            trouble = error
+            if self._is_worth_telling(look, error):
+                message = f"{message}; and what runs cannot be seen to: {explained(error)}"
         after = status_without_plan(
-            reached or before,
-            document["metadata"]["generation"],
+            halted.shown_in(look.known),
+            look.generation,
             refused.reason,
-            refused.message,
+            message,
             stalled=refused.stalled,
             now=self._clock(),
         )
-        await self._write(document, before, after, ())
-        look = await self._halting.halt(document, before, refused)
-        return look if refused.stalled else min(RETRY_REFUSED_SECONDS, look or RETRY_REFUSED_SECONDS)
+        await self._write(look, after)
+        if trouble is not None:
+            raise trouble
+        return (
+            halted.again
+            if refused.stalled
+            else min(RETRY_REFUSED_SECONDS, halted.again or RETRY_REFUSED_SECONDS)
+        )
 
+    async def _write(self, look: Look, after: Status) -> float | None:
+        """Write the status if it says something new, then tell what has happened."""
+        look.is_told = True
+        later = await self._publisher.status(look.document, look.before, after, self._clock())
+        await self._telling.tell(look.document, look.before, after, look.complaints)
+        return later
 
-def _status(document: dict[str, Any]) -> Status:
-    """Return the status as stored; one that cannot be read is written anew from the facts."""
-    try:
-        return Status.model_validate(document.get("status") or {})
-    except ValidationError as error:
-        log.warning("the stored status cannot be read and is written anew: %s", error.errors()[0]["msg"])
-        return Status()
+    def _is_worth_telling(self, look: Look, error: Exception) -> bool:
+        return self._faults.is_worth_telling(look, error)
 
-
-def _with(facts: Facts, notes: dict[str, Any]) -> Facts:
-    """Return the facts with the record as it will be after the notes are written."""
-    return replace(facts, entries={**facts.entries, **notes})
-
-
-def _not_submitted(decision: Submit, error: Exception) -> Wait:
-    repair = " → install KubeRay" if isinstance(error, NotFound) and error.kind_missing else ""
-    return Wait(Reason.NOT_SUBMITTED, f"{decision.run.stage} cannot be started now: {error}{repair}")
-
-
-def _as_finished(subject: Subject, facts: Facts) -> Subject:
-    """Let a job that was finished under another release stay so, whatever this one makes of its spec."""
-    begun_as = subject.begun_as
-    if begun_as is None:
-        return subject
-    observed = observe(facts, begun_as, subject.control, _patience(subject))
-    return replace(subject, plan=begun_as) if frontier_of(begun_as, observed).run is None else subject
+    async def _tell_fault(self, look: Look, error: Exception) -> None:
+        """Say why a look could not be finished: in the status, or by an Event if the status is not to be had."""
+        if not self._is_worth_telling(look, error):
+            return
+        if not look.is_told and not look.has_ended:
+            try:
+                await self._write(look, look.failed(error, self._clock()))
+                return
+            except Exception as unwritten:  # noqa: BLE001  the first fault is the one that the queue should see
+                log.warning("the status cannot be written: %s", unwritten)
+        await self._telling.warn(look.document, reason_of(error), explained(error))
 
 
 def _patience(subject: Subject) -> Patience:
     profile = subject.profile
     return Patience(profile.heartbeat_deadline_seconds, profile.pending_deadline_seconds, PAUSES)
-
-
-def _finished_at(status: Status, now: float) -> float:
-    """Return when the job came to its end."""
-    ended = find_condition(status.conditions, ConditionType.RECONCILING)
-    time = parse_time(ended.last_transition_time) if ended is not None else None
-    return now if time is None else time
 
 
 def _soonest(looks: Sequence[float | None]) -> float | None:

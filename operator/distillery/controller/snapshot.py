@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,6 @@ from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.distillation_profile import DEFAULT_PROFILE_ANNOTATION, DistillationProfile
 from distillery.api.v1alpha1.status import ProfileStatus
-from distillery.artifacts.manifest import digest
 from distillery.controller.belongings import Belongings
 from distillery.controller.refusal import Refused, told
 from distillery.errors import SpecError, TransientError
@@ -32,19 +32,22 @@ RECIPES = TypeAdapter(dict[str, str])
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one generation began with: profile and recipes. `since` is when, in seconds since the epoch."""
+    """What one generation began with: profile and recipes.
+
+    `digest` is that of the profile's stored text: another release may read other settings out of the same text.
+    `since` is when it was taken, in seconds since the epoch.
+    """
 
     name: str
     profile: Profile
     recipes: Mapping[str, str]
+    digest: str
     since: float | None
 
     @property
     def status(self) -> ProfileStatus:
         """What the status says of it."""
-        return ProfileStatus(
-            name=self.profile.name, digest=digest(self.profile.to_wire()), snapshot=self.name
-        )
+        return ProfileStatus(name=self.profile.name, digest=self.digest, snapshot=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +75,45 @@ class Snapshots:
         self._belongings = Belongings(kube)
         self._builtin = builtin
 
-    async def taken(self, begun: Begun, vouched: ProfileStatus | None) -> Snapshot:
-        """Return the profile as this generation, or the last request to do something anew, first met it.
+    async def kept(self, begun: Begun, vouched: ProfileStatus | None) -> Snapshot | None:
+        """Return what this generation, or the last request to do something anew, has begun with, if it has begun.
 
-        What cannot be used is not kept: when the profile is repaired, the job is judged again. Who may write
-        ConfigMaps in the namespace could write one of this name, so only one that the status vouches for is believed.
+        Who may write ConfigMaps in the namespace could write one of this name, so only one that the status vouches for
+        is believed.
+        """
+        if vouched is None or vouched.snapshot != begun.name:
+            return None
+        kept = _read(await self._find(begun))
+        return kept if kept is not None and kept.status == vouched else None
 
-        Raises: Refused, also if its name is taken.
+    async def taken(self, begun: Begun) -> Snapshot:
+        """Return the profile and the recipes of now, kept from now on.
+
+        What cannot be used is not kept: when the profile is repaired, the job is judged again.
+
+        Raises: Refused, also if its name is taken; what the API server answers.
         """
         ref, name = begun.ref, begun.name
-        found = await self._belongings.find(CONFIG_MAPS, ref, name)
-        kept = _read(found)
-        if kept is not None and kept.status == vouched:
-            return kept
         profile = resolve(await self._named_profile(begun.job), self._builtin)
         broken = [*violations(begun.job.spec, profile), *pod_problems(profile)]
         if broken:
             raise Refused(Reason.PROFILE_VIOLATED, told(broken), True)
-        if kept is not None and kept.profile == profile:
-            return kept
+        found = await self._find(begun)
         if found is not None:
+            kept = _read(found)
+            if kept is not None and kept.profile == profile:
+                return kept  # the status that would vouch for it was not written
             await self._kube.delete(CONFIG_MAPS, name, ref.namespace, uid=found["metadata"]["uid"])
+        body = snapshot_map(ref, name, profile, begun.recipes)
         try:
-            body = snapshot_map(ref, name, profile, begun.recipes)
             made = _read(await self._kube.create(CONFIG_MAPS, body))
         except Exists:
             raise TransientError(f"ConfigMap {name} was written by somebody else") from None
         assert made is not None
         return made
+
+    async def _find(self, begun: Begun) -> dict[str, Any] | None:
+        return await self._belongings.find(CONFIG_MAPS, begun.ref, begun.name)
 
     async def _named_profile(self, job: DistillationJob) -> DistillationProfile | None:
         """Return the profile that the job names, or the default one, or None."""
@@ -127,16 +141,19 @@ class Snapshots:
 
 
 def _read(found: dict[str, Any] | None) -> Snapshot | None:
-    """Read a snapshot; None if there is none, or it is not ours."""
+    """Read a snapshot; None if there is none, or none that this release can read."""
     if found is None:
         return None
     data, metadata = found.get("data") or {}, found["metadata"]
+    text = data.get(PROFILE_KEY, "")
     try:
-        profile = Profile.model_validate_json(data.get(PROFILE_KEY, ""))
+        profile = Profile.model_validate_json(text)
         recipes = RECIPES.validate_json(data.get(RECIPES_KEY, ""))
     except ValidationError:
         return None
-    return Snapshot(metadata["name"], profile, recipes, parse_time(metadata.get("creationTimestamp") or ""))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    since = parse_time(metadata.get("creationTimestamp") or "")
+    return Snapshot(metadata["name"], profile, recipes, digest, since)
 
 
 def _annotations(document: dict[str, Any]) -> dict[str, str]:

@@ -44,11 +44,15 @@ class Telling:
         for transition in transitions(before, after):
             await self._events.post(document, transition.kind, transition.reason, transition.message)
         self._count(before, after)
-        known = self._complained.setdefault(document["metadata"]["uid"], set())
         for complaint in complaints:
-            if complaint not in known and len(known) < MOST_COMPLAINTS:
-                known.add(complaint)
-                await self._events.post(document, "Warning", "Ignored", complaint)
+            await self.warn(document, "Ignored", complaint)
+
+    async def warn(self, document: dict[str, Any], reason: str, message: str) -> None:
+        """Tell once what the status has no room for, or could not be told by it."""
+        known = self._complained.setdefault(document["metadata"]["uid"], set())
+        if message not in known and len(known) < MOST_COMPLAINTS:
+            known.add(message)
+            await self._events.post(document, "Warning", reason, message)
 
     def attempts_ended(self, entries: Iterable[AttemptRecord], reports: Mapping[str, Report]) -> None:
         """Count the attempts among changed entries of the record that have ended, by what ended them."""

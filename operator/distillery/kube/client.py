@@ -94,10 +94,12 @@ class Kube:
 
     async def create(self, resource: Resource, body: Object) -> Object:
         """Create an object in the namespace that it names. Raises: Exists."""
-        path = resource.path(body["metadata"].get("namespace"))
-        if resource.namespaced and not body["metadata"].get("namespace"):
+        metadata = body["metadata"]
+        path = resource.path(metadata.get("namespace"))
+        if resource.namespaced and not metadata.get("namespace"):
             raise ValueError(f"{resource.kind} without a namespace")
-        return await self._transport.call("create", resource.plural, path, body=body)
+        new = str(metadata.get("name", ""))
+        return await self._transport.call("create", resource.plural, path, body=body, new=new)
 
     async def replace(self, resource: Resource, body: Object) -> Object:
         """Replace an object; the resourceVersion in it is the precondition. Raises: Stale, NotFound."""

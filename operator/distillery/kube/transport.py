@@ -41,11 +41,13 @@ class Request:
     body: Any = None
     content_type: str = JSON
     accept: str = JSON
+    new: str = ""
+    """Name of what is created, which the path lacks."""
 
     @property
     def what(self) -> str:
         """Return the request in words, for messages."""
-        return f"{self.verb} {self.path}"
+        return f"{self.verb} {self.path}" + (f"/{self.new}" if self.new else "")
 
 
 class Transport:
@@ -69,13 +71,14 @@ class Transport:
         body: Any = None,
         content_type: str = JSON,
         accept: str = JSON,
+        new: str = "",
     ) -> dict[str, Any]:
         """Send one request and return the JSON object of the answer.
 
         Raises: the errors of kube/errors.py; Unavailable for everything that may pass, which includes a write that
         was cut off and may have happened.
         """
-        request = Request(verb, plural, path, query or {}, body, content_type, accept)
+        request = Request(verb, plural, path, query or {}, body, content_type, accept, new)
         what = request.what
         async with self._send(request, REQUEST_TIMEOUT) as response:
             data = await response.read()

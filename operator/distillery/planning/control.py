@@ -19,6 +19,8 @@ RERUN = "rerun-requested-at"
 APPROVE = "approve-review"
 GO_ON = (RETRY, RERUN, APPROVE)
 """Requests of which the operator also latches when, by its own clock, it first met them."""
+MAX_VALUE = 64
+"""Characters of a request's value: a time may be followed by a stage, and any number of digits is a fraction."""
 EARLY_SECONDS = 60.0
 """Clocks may differ by so much; a request from further ahead waits for its time, lest it forgive what is to come."""
 
@@ -112,6 +114,8 @@ def timestamp(seconds: float) -> str:
 
 def _read(request: str, value: str) -> tuple[str, float | None]:
     """Return the key under which a request is latched, and its time or None if the value is malformed."""
+    if len(value) > MAX_VALUE:
+        return request, None
     if request != RERUN:
         return request, parse_time(value)
     time, _, stage = value.partition("/")

@@ -76,7 +76,7 @@ def observe(
         forgiven_before=control.forgiven_before,
         generation=plan.generation,
         generation_since=since,
-        ledger_micro=_spent(facts.reports),
+        ledger_micro=spent_micro(facts.reports),
         unknown_micro=max((report.unknown_micro or 0 for report in facts.reports.values()), default=0),
         gpu_seconds=sum(gpu_seconds(entry, facts.now) for entry in facts.entries.values()),
         control=control,
@@ -211,7 +211,7 @@ def _is_head(child: Child) -> bool:
     return isinstance(child, PodView) and child.head
 
 
-def _spent(reports: Mapping[str, Report]) -> int:
+def spent_micro(reports: Mapping[str, Report]) -> int:
     """The ledger as last read by any worker, and what running attempts say they have spent since."""
     settled = max((report.spent_micro or 0 for report in reports.values()), default=0)
     running = [r for r in reports.values() if r.state == "running" and r.result is None]

@@ -88,28 +88,40 @@ def status_of(
 
 
 def status_without_plan(
-    previous: Status, generation: int, reason: Reason, message: str, *, stalled: bool, now: float
+    previous: Status, generation: int, reason: str, message: str, *, stalled: bool, now: float
 ) -> Status:
-    """Return the status of an object that cannot be planned: what was reached before stays visible.
+    """Return the status of an object that cannot be planned, or whose look fails: what is known stays visible.
 
     Args:
-        previous: the status so far.
+        previous: the status so far, or as much as this look has found out.
         generation: of the object.
         reason: why.
         message: what is wrong and how to repair it.
         stalled: True if only an edit helps, False if the operator tries again by itself.
         now: seconds since the epoch.
     """
-    decision = Finish("invalid", reason.value, message) if stalled else Wait(reason.value, message)
-    conditions = _conditions(decision, generation, now)
+    decision = Finish("invalid", reason, message) if stalled else Wait(reason, message)
+    sides = [] if stalled else _side_conditions(previous, generation)
+    conditions = [*sides, *_conditions(decision, generation, now)]
     return previous.model_copy(
         update={
             "observed_generation": generation,
             "conditions": keep_transition_times(previous.conditions, conditions),
-            "phase": "Failed" if stalled else "Pending",
+            "phase": "Failed" if stalled else previous.phase if sides else _open_phase(previous),
             "progress": previous.progress.model_copy(update={"message": message[:MAX_MESSAGE]}),
         }
     )
+
+
+def _side_conditions(status: Status, generation: int) -> list[Condition]:
+    """Return the conditions that stand beside Reconciling: people are still asked what they were asked."""
+    kept = SIDE_CONDITIONS.values()
+    return [c for c in status.conditions if c.type in kept and c.observed_generation == generation]
+
+
+def _open_phase(status: Status) -> Phase:
+    """Return the phase of a job that has not come to its end, whatever the status has thought of it so far."""
+    return "Running" if any(stage.attempt for stage in status.stages) else "Pending"
 
 
 def check_presentable(report: Report) -> None:

@@ -62,6 +62,15 @@ def _job(before: Status, after: Status) -> Transition | None:
 
 
 WARNINGS = frozenset(
-    {Reason.BACKING_OFF, Reason.WAITING_FOR_PODS, Reason.PROFILE_MISSING, Reason.NOT_SUBMITTED}
+    {
+        Reason.BACKING_OFF,
+        Reason.WAITING_FOR_PODS,
+        Reason.PROFILE_MISSING,
+        Reason.NOT_SUBMITTED,
+        Reason.RECONCILE_ERROR,
+        Reason.RELEASE_NOT_PUBLISHED,
+        Reason.RECORD_DAMAGED,
+        Reason.INTERNAL_ERROR,
+    }
 )
 """Reasons that delay a job without ending it."""

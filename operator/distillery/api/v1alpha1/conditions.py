@@ -65,6 +65,10 @@ class Reason(StrEnum):
     """The stage's pods do not run yet; the message says why."""
     NOT_SUBMITTED = "NotSubmitted"
     """The next attempt cannot be created now: a quota, a right or KubeRay is missing, or something is still there."""
+    RECONCILE_ERROR = "ReconcileError"
+    """Something that the job needs cannot be read or written; the message names it, and the API server's words."""
+    RELEASE_NOT_PUBLISHED = "ReleaseNotPublished"
+    """Every gate has passed, but the release cannot be published; the message says why."""
     BACKING_OFF = "BackingOff"
     """The last attempt failed a moment ago; the next one follows."""
     STOPPING = "Stopping"
@@ -132,7 +136,7 @@ class Reason(StrEnum):
     TRANSIENT = "Transient"
     """A service outside, such as the store, failed in a way that passes."""
     INTERNAL_ERROR = "InternalError"
-    """A bug; the worker's log has its traceback."""
+    """A bug; the log of the worker, or of the operator, has its traceback."""
 
 
 class Condition(StatusModel):
