@@ -317,7 +317,7 @@ async def running_pods_pending(world: World) -> None:
 async def running_recorded_only(world: World) -> None:
     """A crash came between the record's entry of the filter and the creation of its RayJob."""
     await world.apply()
-    await world.run(lambda s: s.stages != [] and s.stages[1].state == "Succeeded")
+    await world.run(lambda s: s.stages != [] and s.stages[1].state == "Running")
 
     async def filter_is_recorded(_: Status) -> bool:
         maps = await world.api.list(CONFIG_MAPS, NAMESPACE)
