@@ -86,6 +86,11 @@ def running(stage: StageName) -> Status:
     return judged(plan, replace(facts, attempts=(attempt(plan, facts),)))
 
 
+def held(status: Status, reason: Reason) -> Status:
+    """Return what is told while something is refused or fails."""
+    return status_without_plan(status, 1, reason, "cannot create ConfigMap x: quota", stalled=False, now=NOW)
+
+
 def statuses() -> dict[str, Status]:
     """Return every kind of moment and end by name."""
     plan = make_plan()
@@ -118,6 +123,13 @@ def statuses() -> dict[str, Status]:
         "profile-missing": status_without_plan(
             Status(), 1, Reason.PROFILE_MISSING, "profile standard does not exist", stalled=False, now=NOW
         ),
+        "refused-at-first": held(Status(), Reason.RECONCILE_ERROR),
+        "refused-at-work": held(running("student"), Reason.RECONCILE_ERROR),
+        "refused-while-suspended": held(
+            judged(plan, started, {"suspend-requested-at": LATER}), Reason.RECONCILE_ERROR
+        ),
+        "release-not-published": held(verdicts["passed"], Reason.RELEASE_NOT_PUBLISHED),
+        "bug": held(running("student"), Reason.INTERNAL_ERROR),
     }
 
 

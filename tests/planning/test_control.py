@@ -128,3 +128,12 @@ def test_a_rerun_and_an_approval_start_the_deadline_anew() -> None:
     approved = control_of(asked(approve_review="abc"), False, {}, NOW)
     assert (rerun.restarted_at, approved.restarted_at) == (NOW, NOW)
     assert (rerun.forgiven_before, approved.forgiven_before) == (NOW, 0.0)
+
+
+def test_a_time_with_any_number_of_digits_is_not_latched() -> None:
+    value = f"2026-11-03T12:30:00.{'0' * 300}Z"
+    control = control_of(asked(retry_requested_at=value), False, {}, NOW)
+    assert control.handled == {}
+    assert control.complaints[0].startswith(
+        "annotation distillery.dev/retry-requested-at: '2026-11-03T12:30:00.0"
+    )

@@ -94,7 +94,7 @@ class DistillationJobSpec(ApiModel):
     """Limits on the teacher's bill and on GPU hours."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
     """The job fails when it is not done so many seconds after its first attempt; an edit, a resume or a retry
-    starts the clock anew."""
+    starts the clock anew. After it has failed so, only an edit, a retry or a rerun goes on."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """So many seconds after the end its Ray jobs are deleted; omitted: they stay. The object, its record and
     its reports always stay. No effect locally."""

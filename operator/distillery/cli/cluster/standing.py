@@ -72,7 +72,11 @@ def idle_note(verb: Verb, standing: Standing) -> str:
     """Return why a harmless request changes nothing now; empty if it may."""
     name = standing.name
     if verb == "resume" and not standing.control.suspended:
-        rest = "only its activeDeadlineSeconds count anew" if standing.has_deadline else "nothing to resume"
+        rest = (
+            "only its activeDeadlineSeconds count anew"
+            if standing.has_deadline and not standing.ended
+            else "nothing to resume"
+        )
         return f"{name} is not suspended: {rest}"
     if verb == "retry" and standing.spec_is_wrong:
         return f"the spec of {name} is wrong: only an edit helps"
