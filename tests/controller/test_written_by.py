@@ -265,7 +265,7 @@ def test_a_conflict_over_a_release_is_over_when_the_other_job_is_gone() -> None:
     async def run() -> tuple[Status, Status, World]:
         world = world_as_written("5a4633b/complete-release-conflict")
         before = await world.status()
-        await world.api.delete(DISTILLATION_JOBS, "other", NAMESPACE)
+        await world.remove(DISTILLATION_JOBS, "other")
         await rest(world)
         return before, await world.status(), world
 

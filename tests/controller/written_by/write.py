@@ -16,6 +16,7 @@ from typing import Any
 from controller_world import NAMESPACE, World, ended
 from distillery.api.v1alpha1.status import Status
 from distillery.kube.resources import CONFIG_MAPS, DISTILLATION_JOBS, DISTILLATION_PROFILES
+from distillery.manifests.metadata import MANAGED_BY_LABEL, MANAGER
 from distillery.manifests.release import PUBLISHER
 from distillery.planning.control import timestamp
 from distillery.stages.assignment import Assignment
@@ -117,10 +118,11 @@ async def complete_without_release(world: World) -> None:
 @life
 async def complete_release_conflict(world: World) -> None:
     await world.apply()
-    metadata = {"name": "other", "namespace": NAMESPACE}
+    metadata: dict[str, Any] = {"name": "other", "namespace": NAMESPACE}
     other = await world.api.create(DISTILLATION_JOBS, {**world.manifest, "metadata": metadata})
     data = {PUBLISHER: f"other/{other['metadata']['uid']}", "version": "000000000000"}
-    metadata = {"name": "distillery-release-router", "namespace": NAMESPACE}
+    labels = {MANAGED_BY_LABEL: MANAGER}
+    metadata = {"name": "distillery-release-router", "namespace": NAMESPACE, "labels": labels}
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
     await world.api.create(CONFIG_MAPS, body)
     await world.run(ended)
