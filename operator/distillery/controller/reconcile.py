@@ -203,14 +203,10 @@ class Reconciler:
             stalled=refused.stalled,
             now=self._clock(),
         )
-        await self._write(look, after)
+        looks = [await self._write(look, after), halted.again]
         if trouble is not None:
             raise trouble
-        return (
-            halted.again
-            if refused.stalled
-            else min(RETRY_REFUSED_SECONDS, halted.again or RETRY_REFUSED_SECONDS)
-        )
+        return _soonest(looks if refused.stalled else [*looks, RETRY_REFUSED_SECONDS])
 
     async def _write(self, look: Look, after: Status) -> float | None:
         """Write the status if it says something new, then tell what has happened."""
