@@ -26,6 +26,7 @@ from distillery.kube.resources import (
     SERVICE_ACCOUNTS,
     Resource,
 )
+from distillery.manifests.metadata import MANAGED_BY_LABEL, MANAGER
 from distillery.planning import bookkeeping
 from distillery.planning.control import timestamp
 from distillery.planning.profile import BuiltinProfile
@@ -283,7 +284,8 @@ def test_no_job_is_complete_whose_release_is_not_published(verb: str) -> None:
         world = World()
         if verb == "replace":
             gone = {"publisher": "gone/uid", "version": "000000000000"}
-            metadata = {"name": "distillery-release-router", "namespace": NAMESPACE}
+            marks = {"labels": {MANAGED_BY_LABEL: MANAGER}}
+            metadata = {"name": "distillery-release-router", "namespace": NAMESPACE, **marks}
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": gone}
             await world.api.create(CONFIG_MAPS, body)
         kube = Refusing(world, call, ANSWERS["422"])
