@@ -14,6 +14,7 @@ import kopf
 from distillery.controller.cache import Cache, JobKey, KnownJob
 from distillery.controller.projection import project_cluster, project_pod, project_rayjob
 from distillery.controller.queue import WorkQueue
+from distillery.controller.wanted import named, wanted
 from distillery.kube.resources import (
     CONFIG_MAPS,
     DISTILLATION_JOBS,
@@ -23,6 +24,7 @@ from distillery.kube.resources import (
     RAY_JOBS,
     Resource,
 )
+from distillery.kube.session import View, open_session
 from distillery.manifests.metadata import JOB_UID_LABEL, STAGE_LABEL
 from distillery.planning.children import Child
 
@@ -43,6 +45,17 @@ PROJECTIONS: dict[Resource, Callable[[Mapping[str, Any]], Child]] = {
 }
 
 
+VIEWS: dict[Resource, View] = {
+    DISTILLATION_JOBS: wanted(spec=["profile"]),
+    DISTILLATION_PROFILES: wanted(),
+    CONFIG_MAPS: wanted(),
+    RAY_JOBS: wanted(spec=["suspend"], status=True),
+    RAY_CLUSTERS: wanted(status=True),
+    PODS: wanted(spec=["nodeName"], status=True),
+}
+"""What Kopf is given of the objects: what the handlers and the projections read."""
+
+
 class Handlers:
     """What happens on events. `forget` is told the uid of a job that is gone."""
 
@@ -53,13 +66,16 @@ class Handlers:
 
     def job(self, kind: str | None, document: Mapping[str, Any]) -> None:
         """Take an event of a DistillationJob. Args: `kind` is Kopf's: None while listing."""
-        metadata = document["metadata"]
-        uid, key = metadata["uid"], (metadata["namespace"], metadata["name"])
-        if kind == "DELETED":
-            self.job_gone(uid, key)
+        job = named(document)
+        if job is None:
             return
-        profile = (document.get("spec") or {}).get("profile")
-        self._cache.know_job(uid, KnownJob(key, profile if isinstance(profile, str) else None))
+        key = (job.namespace, job.name)
+        if kind == "DELETED":
+            self.job_gone(job.uid, key)
+            return
+        spec = document.get("spec")
+        profile = spec.get("profile") if isinstance(spec, Mapping) else None
+        self._cache.know_job(job.uid, KnownJob(key, profile if isinstance(profile, str) else None))
         self._queue.add(key)
 
     def job_gone(self, uid: str, key: JobKey) -> None:
@@ -79,8 +95,9 @@ class Handlers:
 
     def config_map(self, kind: str | None, metadata: Mapping[str, Any]) -> None:
         """Take an event of a ConfigMap: reports that changed, or anything of a job that was deleted."""
-        if kind == "DELETED" or str(metadata["name"]).endswith(REPORTS_SUFFIX):
-            job_uid = str((metadata.get("labels") or {}).get(JOB_UID_LABEL, ""))
+        if kind == "DELETED" or str(metadata.get("name")).endswith(REPORTS_SUFFIX):
+            labels = metadata.get("labels")
+            job_uid = str(labels.get(JOB_UID_LABEL)) if isinstance(labels, Mapping) else ""
             self.touch(str(metadata.get("namespace", "")), job_uid)
 
     def profile(self, name: str) -> None:
@@ -113,10 +130,15 @@ class NoDiffs(kopf.DiffBaseStorage):
         """Store nothing."""
 
 
-def registry_of(handlers: Handlers) -> kopf.OperatorRegistry:
+def registry_of(handlers: Handlers, kubeconfig: str | None = None) -> kopf.OperatorRegistry:
     """Return the handlers in Kopf's form. None of them returns anything: Kopf would write it to the object."""
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login)
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        session, server, namespace = await open_session(kubeconfig, VIEWS)
+        return kopf.AiohttpSession(server=server, aiohttp_session=session, default_namespace=namespace)
+
+    kopf.on.login(registry=registry)(login)
 
     async def on_job(type: str | None, body: Mapping[str, Any], **_: Any) -> None:
         handlers.job(type, body)
@@ -141,7 +163,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = NoDiffs()
-    settings.networking.request_timeout = 30
+    # The session has limits of its own, within which it tries again; to Kopf the end of its patience is the end.
+    settings.networking.request_timeout = None
     settings.networking.connect_timeout = 10
     # A worker of Kopf keeps the last object that it handled until it has been idle for so long.
     settings.queueing.idle_timeout = 0.5
@@ -152,14 +175,16 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def watch(handlers: Handlers, namespaces: Iterable[str], **flags: Any) -> None:
+async def watch(
+    handlers: Handlers, namespaces: Iterable[str], kubeconfig: str | None = None, **flags: Any
+) -> None:
     """Run Kopf until its stop flag is raised. Args: `flags` are Kopf's `stop_flag` and `ready_flag`."""
     names = list(namespaces)
     # Only for peering, which is off; Kopf's default fails where the user has no name.
     identity: Any = "distillery"
     await kopf.operator(
         identity=identity,
-        registry=registry_of(handlers),
+        registry=registry_of(handlers, kubeconfig),
         settings=kopf_settings(),
         standalone=True,
         clusterwide=not names,
@@ -179,8 +204,3 @@ def _child_handler(handlers: Handlers, project: Callable[[Mapping[str, Any]], Ch
         handlers.child(type, project(body))
 
     return on_child
-
-
-async def _login(**given: Any) -> Any:
-    """Log in as kube/connection.py does: the pod's ServiceAccount, else the kubeconfig."""
-    return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)

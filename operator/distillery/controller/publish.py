@@ -43,7 +43,7 @@ class Publisher:
         if _lasting(before) == _lasting(after) and age < PROGRESS_SECONDS:
             return PROGRESS_SECONDS - age
         try:
-            await self._kube.replace_status(DISTILLATION_JOBS, {**document, "status": after.to_wire()})
+            await self._kube.replace_status(DISTILLATION_JOBS, _bare(document, after))
         except NotFound:
             return None  # deleted in the meantime: nobody is left to tell
         self._written[uid] = now
@@ -86,6 +86,20 @@ def _says(found: dict[str, Any], body: dict[str, Any]) -> bool:
     """Say whether a release names this student already: a later release of ours may write more about the same."""
     data = found.get("data") or {}
     return all(data.get(key) == body["data"][key] for key in ("version", "uri"))
+
+
+def _bare(document: dict[str, Any], status: Status) -> dict[str, Any]:
+    """Return an object with nothing but its status and what names it: the API server ignores the rest.
+
+    The spec as we read it may not be whole: what nobody can decode has been cut out of it.
+    """
+    known = ("name", "namespace", "uid", "resourceVersion")
+    return {
+        "apiVersion": DISTILLATION_JOBS.api_version,
+        "kind": DISTILLATION_JOBS.kind,
+        "metadata": {key: document["metadata"][key] for key in known},
+        "status": status.to_wire(),
+    }
 
 
 def _lasting(status: Status) -> Status:

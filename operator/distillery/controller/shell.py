@@ -148,7 +148,9 @@ class Shell:
 
     async def _watch(self, handlers: Handlers, stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        kopf = asyncio.create_task(watch(handlers, self._where.namespaces, stop_flag=stop, ready_flag=ready))
+        where = self._where
+        watching = watch(handlers, where.namespaces, where.kubeconfig, stop_flag=stop, ready_flag=ready)
+        kopf = asyncio.create_task(watching)
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait({kopf, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

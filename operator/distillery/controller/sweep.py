@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from distillery.controller.cache import Cache, KnownJob
 from distillery.controller.handlers import PROJECTIONS, Handlers
 from distillery.controller.queue import WorkQueue
+from distillery.controller.wanted import named
 from distillery.errors import DistilleryError
 from distillery.kube.client import Kube
 from distillery.kube.errors import NotFound
@@ -107,10 +108,9 @@ class Sweeper:
         known = set(self._cache.job_uids())
         listed: dict[str, tuple[str, str]] = {}
         for namespace in self._namespaces:
-            async for page in self._kube.scan(DISTILLATION_JOBS, namespace, metadata_only=True):
-                for item in page:
-                    metadata = item["metadata"]
-                    listed[metadata["uid"]] = (metadata["namespace"], metadata["name"])
+            scan = self._kube.scan(DISTILLATION_JOBS, namespace, view=named, metadata_only=True)
+            async for page in scan:
+                listed.update((job.uid, (job.namespace, job.name)) for job in page if job is not None)
         for uid in known - set(listed):
             key = self._cache.job(uid)
             if key is not None:
@@ -125,8 +125,8 @@ class Sweeper:
         project = PROJECTIONS[resource]
         views: list[Child] = []
         for namespace in self._namespaces:
-            async for page in self._kube.scan(resource, namespace, labels=JOB_UID_LABEL):
-                views += [project(item) for item in page]
+            async for page in self._kube.scan(resource, namespace, view=project, labels=JOB_UID_LABEL):
+                views += page
         for family in self._cache.relist(VIEWS[resource.kind], views, mark):
             self._handlers.touch(*family)
 
@@ -135,7 +135,7 @@ class Sweeper:
         for resource in INSTALLED:
             namespace = self._namespaces[0] if resource.namespaced else None
             try:
-                async for _ in self._kube.scan(resource, namespace, metadata_only=True):
+                async for _ in self._kube.scan(resource, namespace, view=named, metadata_only=True):
                     break
             except NotFound as error:
                 if not error.kind_missing:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from distillery.kube.connection import open_client
 from distillery.kube.errors import NotFound, Stale
+from distillery.kube.paging import SCAN_PAGE, Listing
 from distillery.kube.resources import PODS, Resource
 from distillery.kube.transport import (
     FOLLOW_TIMEOUT,
@@ -19,8 +20,9 @@ from distillery.kube.transport import (
     OnCall,
     Transport,
 )
-from distillery.kube.watching import SCAN_PAGE, Event, Listing, Watching
+from distillery.kube.watching import Event, Watching
 
+T = TypeVar("T")
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
 
@@ -79,16 +81,26 @@ class Kube:
         resource: Resource,
         namespace: str | None = None,
         *,
+        view: Callable[[Object], T],
         labels: str | None = None,
         fields: str | None = None,
         metadata_only: bool = False,
-    ) -> AsyncGenerator[builtins.list[Object], None]:
+    ) -> AsyncGenerator[builtins.list[T], None]:
         """Yield a list page by page, for collections that are too large to be held.
+
+        Args:
+            resource: the kind.
+            namespace: where; omitted: everywhere.
+            view: makes of an object what is wanted of it; it must not fail. Nothing else is kept.
+            labels: selector.
+            fields: selector.
+            metadata_only: have nothing else sent.
 
         Raises: Expired between two pages (begin again), NotFound for the kind.
         """
         listing = Listing(self._transport, resource, resource.path(namespace), _selectors(labels, fields))
-        async with aclosing(listing.pages(METADATA_ONLY if metadata_only else JSON, SCAN_PAGE)) as pages:
+        accept = METADATA_ONLY if metadata_only else JSON
+        async with aclosing(listing.pages(view, accept, SCAN_PAGE)) as pages:
             async for page in pages:
                 yield page
 

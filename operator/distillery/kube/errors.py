@@ -14,11 +14,11 @@ Pickle-safe like all of distillery's exceptions: positional arguments handed on 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from distillery.errors import DistilleryError, TransientError
+from distillery.kube.decoding import decode
 
 MAX_MESSAGE = 1000
 """Characters of the server's message that are kept."""
@@ -109,16 +109,21 @@ def answer_error(
     return Unusable(what, message or f"status {status}")
 
 
-def watch_error(what: str, document: Mapping[str, Any]) -> DistilleryError:
-    """Return the error for the Status document of an ERROR event of a watch."""
-    code = document.get("code")
-    status = code if isinstance(code, int) else 500
-    return answer_error(what, "watch", status, {}, json.dumps(dict(document)).encode())
+def watch_error(what: str, document: object) -> DistilleryError:
+    """Return the error for what an ERROR event of a watch carries: mostly a Status document, but nothing is certain.
+
+    Only a forgotten version needs another list; whatever else it says, the same watch may succeed later.
+    """
+    status = document if isinstance(document, dict) else {}
+    code, message = status.get("code"), str(status.get("message") or "an error without words")[:MAX_MESSAGE]
+    if code == 410:
+        return Expired(what, message)
+    return Unavailable(what, f"{code} {message}" if isinstance(code, int) else message)
 
 
 def _status_document(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
+        document = decode(body)
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

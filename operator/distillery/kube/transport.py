@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
+from distillery.kube.decoding import decoded, relieved
 from distillery.kube.errors import Unavailable, answer_error
 
+T = TypeVar("T")
 OnCall = Callable[[str, str, int | None, float], None]
 """Told of every request: verb, plural, HTTP status or None when there was no answer, seconds until the answer."""
 
@@ -28,6 +29,8 @@ MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Asks for a list whose items have nothing but metadata."""
 ANYTHING = "*/*"
+MOST_BYTES = 32 << 20
+"""No answer about one object comes near: etcd takes 1.5 MB of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Request:
     def what(self) -> str:
         """Return the request in words, for messages."""
         return f"{self.verb} {self.path}" + (f"/{self.new}" if self.new else "")
+
+
+class TooLarge(Unavailable):
+    """An answer has more bytes than the caller wants to hold."""
 
 
 class Transport:
@@ -79,16 +86,19 @@ class Transport:
         was cut off and may have happened.
         """
         request = Request(verb, plural, path, query or {}, body, content_type, accept, new)
-        what = request.what
+        return await self.ask(request, _an_object)
+
+    async def ask(self, request: Request, view: Callable[[Any], T], most: int = MOST_BYTES) -> T:
+        """Send one request and return what `view` makes of the JSON of the answer.
+
+        Raises: as `call`; TooLarge if the answer has more than `most` bytes; Unavailable if `view` raises ValueError.
+        """
         async with self._send(request, REQUEST_TIMEOUT) as response:
-            data = await response.read()
+            data = await at_most(response, most, request.what)
         try:
-            document = json.loads(data)
+            return await decoded(data, view)
         except ValueError as error:
-            raise Unavailable(what, "the answer is not JSON") from error
-        if not isinstance(document, dict):
-            raise Unavailable(what, "the answer is not an object")
-        return document
+            raise Unavailable(request.what, f"the answer cannot be used: {error}") from error
 
     async def lines(
         self,
@@ -99,15 +109,10 @@ class Transport:
         timeout: aiohttp.ClientTimeout = STREAM_TIMEOUT,
     ) -> AsyncGenerator[bytes, None]:
         """Send a request and yield the lines of the answer as they come, without their ends."""
-        async with self._send(Request(verb, plural, path, query, accept=ANYTHING), timeout) as response:
-            rest = b""
-            # Our own splitting: readline() refuses lines beyond its buffer, and an object may be 1.5 MB and more.
-            async for chunk in response.content.iter_any():
-                *whole, rest = (rest + chunk).split(b"\n")
-                for line in whole:
-                    yield line
-            if rest:
-                yield rest
+        request = Request(verb, plural, path, query, accept=ANYTHING)
+        async with self._send(request, timeout) as response, aclosing(lines_of(response.content)) as lines:
+            async for line in lines:
+                yield line
 
     @asynccontextmanager
     async def _send(
@@ -142,6 +147,35 @@ class Transport:
     def _count(self, asked: Request, status: int | None, started: float) -> None:
         if self._on_call is not None:
             self._on_call(asked.verb, asked.plural, status, time.monotonic() - started)
+
+
+def _an_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    relieved(value)
+    return value
+
+
+async def at_most(response: aiohttp.ClientResponse, most: int, what: str) -> bytes:
+    """Return the body of an answer. Raises: TooLarge as soon as it has more than `most` bytes."""
+    data = bytearray()
+    async for chunk in response.content.iter_any():
+        data += chunk
+        if len(data) > most:
+            raise TooLarge(what, f"the answer has more than {most:,} bytes")
+    return bytes(data)
+
+
+async def lines_of(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of a body as they come, without their ends."""
+    rest = b""
+    # Our own splitting: readline() refuses lines beyond its buffer, and an object may be 1.5 MB and more.
+    async for chunk in stream.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
+    if rest:
+        yield rest
 
 
 METHODS = {
