@@ -5,9 +5,10 @@ import pickle
 import pytest
 
 from api.manifests import GOOD, BadManifest, bad_manifests, replaced
+from distillery.api.schemas import schema_problem
 from distillery.api.v1alpha1.checks import CHECKS
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
-from distillery.api.validation import load_job
+from distillery.api.validation import load_job, validate_job
 from distillery.api.yaml import load_yaml
 from distillery.errors import Problem, SpecError
 
@@ -43,7 +44,8 @@ def test_no_message_shows_a_secret_or_speaks_of_the_library() -> None:
 
 
 def test_every_rule_fires_for_some_bad_manifest() -> None:
-    fired = {"free_form_parts_are_too_large"}  # its manifest would fill the table: see the test below
+    # Their manifests would fill the table: see the tests below.
+    fired = {"free_form_parts_are_too_large", "free_form_parts_are_too_deep"}
     for bad in BAD:
         try:
             spec = DistillationJobSpec.model_validate(load_yaml(bad.text, "job.yaml")["spec"])
@@ -63,6 +65,60 @@ def test_free_form_parts_are_limited_in_bytes() -> None:
             "job.yaml:11",
         ),
     )
+
+
+@pytest.mark.parametrize("depth", [64, 65, 75, 90])
+def test_free_form_parts_are_limited_in_depth(depth: int) -> None:
+    deep = "{model_type: " + "[" * (depth - 1) + "]" * (depth - 1) + "}"
+    text = replaced(GOOD, "hub: organisation/model", f"architecture: {deep}")
+    bound = Problem(
+        "spec.student.base.architecture",
+        f"is nested {depth} deep",
+        "flatten it: at most 64 are allowed",
+        "job.yaml:18",
+    )
+    whole = Problem("job.yaml:18", "values are nested more than 80 deep", "flatten them")
+    assert set(problems_of(text)) & {bound, whole} == ({64: set(), 90: {whole}}.get(depth, {bound}))
+
+
+def test_free_form_parts_are_limited_together() -> None:
+    slices = ", ".join(f"{{name: s{n}, where: {{lang: {'a' * 30000}}}}}" for n in range(10))
+    document = load_yaml(GOOD, "job.yaml")
+    document["spec"]["dataset"]["slices"] = load_yaml(f"a: [{slices}]", "slices")["a"]
+    with pytest.raises(SpecError) as caught:
+        validate_job(document)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "spec.dataset.slices[0].where: has 30,012 bytes as JSON, and together with others of its kind 300,128"
+        " → at most 262,144 bytes are allowed together"
+    ]
+
+
+@pytest.mark.parametrize("depth", [65, 100, 128, 190])
+def test_whatever_the_api_server_holds_is_judged_by_its_depth(depth: int) -> None:
+    """Checks that follow a part into its depth must not be asked about one that is too deep."""
+    for key in ("not", "properties"):
+        deep: dict = {}
+        for _ in range(depth - 1):
+            deep = {key: deep}
+        document = load_yaml(GOOD, "job.yaml")
+        document["spec"]["task"]["output"] = {"format": "json", "schema": deep}
+        document["spec"]["student"]["base"] = {
+            "architecture": deep,
+            "tokenizer": {"train": {"vocabSize": 500}},
+        }
+        with pytest.raises(SpecError) as caught:
+            validate_job(document)
+        said = [(problem.path, problem.message) for problem in caught.value.problems]
+        words = f"is nested {depth} deep" if depth < 100 else "is nested 100 or more deep"
+        assert ("spec.task.output.schema", words) in said
+        assert ("spec.student.base.architecture", words) in said
+
+
+def test_a_schema_that_is_just_not_too_deep_can_be_checked() -> None:
+    deep: dict = {}
+    for _ in range(63):
+        deep = {"not": deep}
+    assert schema_problem(deep) is None
 
 
 def test_a_long_list_of_problems_is_cut() -> None:

@@ -178,8 +178,8 @@ REFUSED: dict[str, tuple[bytes | str, str]] = {
         "job.yaml:1: a number of 5000 characters → put it in quotes if it is a text",
     ),
     "values nested too deep": (
-        "a: " + "[" * 60 + "]" * 60,
-        "job.yaml:1: values are nested more than 48 deep → flatten them",
+        "a: " + "[" * 90 + "]" * 90,
+        "job.yaml:1: values are nested more than 80 deep → flatten them",
     ),
     "aliases that multiply": (
         BOMB,

@@ -13,9 +13,11 @@ from typing import Any
 
 from distillery.api.scalars import STANDARD_TAGS, UnreadableError, resolve, short_tag
 from distillery.api.syntax import syntax_problem
+from distillery.api.v1alpha1.common import MAX_FREE_FORM_DEPTH
 from distillery.errors import Problem, SpecError
 
-MAX_DEPTH = 48
+MAX_DEPTH = MAX_FREE_FORM_DEPTH + 16
+"""A free-form field and what surrounds it: whoever writes one that is a little too deep is told which."""
 MAX_TAG = 256
 """Characters of a tag; no tag that is allowed comes near, and the library takes quadratic time to decode one."""
 MAX_VALUES = 50_000

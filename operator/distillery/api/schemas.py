@@ -33,6 +33,8 @@ def schema_problem(schema: dict[str, Any]) -> str | None:
         where = "/".join(str(step) for step in error.absolute_path)
         message = str(error.message)[:200]
         return f"{where}: {message}" if where else message
+    except RecursionError:
+        return "it is nested too deep to be checked"
     return next(
         (f"$ref {ref[:80]!r} {why}" for ref in _references(schema) if (why := _lost(ref, schema))), None
     )

@@ -35,8 +35,12 @@ Url = Annotated[str, StringConstraints(pattern=HTTP_URL, max_length=1024)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 FreeForm = Annotated[dict[str, Any], Field(max_length=256)]
-"""Fields that somebody else defines; at most MAX_FREE_FORM_BYTES as JSON."""
+"""Fields that somebody else defines; at most MAX_FREE_FORM_BYTES as JSON and MAX_FREE_FORM_DEPTH deep."""
 MAX_FREE_FORM_BYTES: Final = 32 * 1024
+MAX_FREE_FORM_TOTAL: Final = 256 * 1024
+"""Of all such fields of an object together."""
+MAX_FREE_FORM_DEPTH: Final = 64
+"""Mappings and lists inside one another, the field itself among them."""
 
 
 def _read_money(value: object) -> Decimal:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from distillery.api.paths import format_path
+from distillery.api.v1alpha1.checks.free_form import too_deep, too_large
 from distillery.api.v1alpha1.checks.places import rest_of_address, server_of_files, wildcards
-from distillery.api.v1alpha1.common import MAX_FREE_FORM_BYTES, seconds_of
+from distillery.api.v1alpha1.common import seconds_of
 from distillery.api.v1alpha1.distillation_profile import Pods, ProfileSpec
 from distillery.errors import Problem
 
@@ -64,11 +64,12 @@ def _spec_problems(path: str, part: Any) -> Iterator[Problem]:
 
 def templates_are_too_large(spec: ProfileSpec) -> Iterator[Problem]:
     """A pod template is larger than what is accepted of any free-form part."""
-    for path, template in _templates(spec.pods):
-        size = len(json.dumps(template, ensure_ascii=False).encode())
-        if size > MAX_FREE_FORM_BYTES:
-            repair = f"at most {MAX_FREE_FORM_BYTES:,} bytes are allowed"
-            yield Problem(path, f"has {size:,} bytes as JSON", repair)
+    yield from too_large(dict(_templates(spec.pods)))
+
+
+def templates_are_too_deep(spec: ProfileSpec) -> Iterator[Problem]:
+    """A pod template is deeper than what is accepted of any free-form part."""
+    yield from too_deep(dict(_templates(spec.pods)))
 
 
 def _templates(pods: Pods) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -84,5 +85,6 @@ PROFILE_CHECKS: tuple[Callable[[ProfileSpec], Iterator[Problem]], ...] = (
     deadlines_are_too_short,
     templates_are_none,
     templates_are_too_large,
+    templates_are_too_deep,
 )
 """Every rule, in the order of the spec."""
