@@ -35,7 +35,7 @@ from distillery.kube.resources import (
 )
 from distillery.manifests.metadata import attempt_labels, job_labels
 from distillery.planning.record import JobRef
-from kube.apiserver import ROOT, ApiServer, kubectl, until
+from kube.apiserver import ROOT, ApiServer, kubectl, managers, until
 from tiny_job import manifest
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(300)]
@@ -167,8 +167,7 @@ def test_events_of_a_job_and_its_children_reach_the_queue_and_nothing_is_written
             metadata = (await kube.get(resource, name, namespace))["metadata"]
             assert "finalizers" not in metadata
             assert "annotations" not in metadata
-            assert {field["manager"] for field in metadata["managedFields"]} == {"distillery"}
-            writers = {(field["manager"], field.get("subresource")) for field in metadata["managedFields"]}
+            writers = managers(apiserver, resource.plural, name, namespace)
             assert writers <= {("distillery", None), ("distillery", "status")}
 
         await kube.delete(RAY_JOBS, "attempt", namespace, uid=rayjob["metadata"]["uid"])

@@ -113,6 +113,13 @@ async def until(
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def managers(server: ApiServer, plural: str, name: str, namespace: str) -> set[tuple[str, str | None]]:
+    """Return who has written an object, and to which subresource: our client leaves this out of what it returns."""
+    arguments = ("get", plural, name, "-n", namespace, "-o", "json", "--show-managed-fields")
+    fields = json.loads(kubectl(server, *arguments))["metadata"]["managedFields"]
+    return {(field["manager"], field.get("subresource")) for field in fields}
+
+
 def kubectl(server: ApiServer, *arguments: str) -> str:
     """Run kubectl as the administrator and return what it prints."""
     program = sorted(Path("~/.cache/distillery/bin").expanduser().glob("kubernetes-*/kubectl"))[-1]

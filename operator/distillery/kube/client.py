@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 from distillery.kube.connection import open_client
 from distillery.kube.errors import NotFound, Stale
-from distillery.kube.paging import SCAN_PAGE, Listing
+from distillery.kube.paging import SCAN_PAGE, Listing, PageSize
 from distillery.kube.resources import PODS, Resource
 from distillery.kube.transport import (
     FOLLOW_TIMEOUT,
@@ -32,6 +33,7 @@ class Kube:
 
     def __init__(self, transport: Transport, namespace: str) -> None:
         self._transport = transport
+        self._sizes: dict[str, PageSize] = defaultdict(PageSize)
         self.namespace = namespace
         """Where the context or the pod stands."""
 
@@ -74,7 +76,8 @@ class Kube:
     ) -> list[Object]:
         """Return the objects of a namespace, or of all, that match the selectors. Raises: NotFound for the kind."""
         path = resource.path(namespace)
-        return await Listing(self._transport, resource, path, _selectors(labels, fields)).all()
+        query = _selectors(labels, fields)
+        return await Listing(self._transport, resource, path, query, self._sizes[resource.plural]).all()
 
     async def scan(
         self,
@@ -98,7 +101,8 @@ class Kube:
 
         Raises: Expired between two pages (begin again), NotFound for the kind.
         """
-        listing = Listing(self._transport, resource, resource.path(namespace), _selectors(labels, fields))
+        path, query = resource.path(namespace), _selectors(labels, fields)
+        listing = Listing(self._transport, resource, path, query, self._sizes[resource.plural])
         accept = METADATA_ONLY if metadata_only else JSON
         async with aclosing(listing.pages(view, accept, SCAN_PAGE)) as pages:
             async for page in pages:

@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 from distillery.kube.decoding import relieved
 from distillery.kube.errors import Expired
 from distillery.kube.resources import Resource
-from distillery.kube.transport import JSON, MOST_BYTES, Request, TooLarge, Transport
+from distillery.kube.transport import JSON, MOST_BYTES, Request, TooLarge, TooSlow, Transport
 
 PAGE = 500
+MOST_OBJECTS = 1000
 SCAN_PAGE = 100
 """Objects a page where a collection is read that is too large to be held; 500 RayJobs alone take 25 MB."""
 PAGE_BYTES = 2 << 20
@@ -32,36 +33,47 @@ class Page(Generic[T]):
 
 
 class PageSize:
-    """How many objects to ask for: fewer after a page was too large, again more after one that was not."""
+    """How many objects of a collection to ask for: fewer after a page was too large or took too long, then more again.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.size = most
+    It is kept between lists, so that what failed once is asked for in smaller pages the next time.
+    """
 
-    @property
-    def most_bytes(self) -> int:
-        """How large a page may be; a single object may be as large as any answer."""
-        return PAGE_BYTES if self.size > 1 else MOST_BYTES
+    def __init__(self) -> None:
+        self._most = MOST_OBJECTS
 
-    def shrink(self) -> None:
-        """A page was too large. Raises: TooLarge if it held a single object."""
-        if self.size == 1:
-            raise TooLarge("list", "a single object is too large")
-        self.size = max(1, self.size // 4)
+    def of(self, wanted: int) -> int:
+        """Return how many to ask for where `wanted` would be usual."""
+        return min(wanted, self._most)
 
-    def grow(self) -> None:
-        """A page was not too large."""
-        self.size = min(self._most, self.size * 2)
+    def most_bytes(self, size: int) -> int:
+        """Return how large a page may be; a single object may be as large as any answer."""
+        return PAGE_BYTES if size > 1 else MOST_BYTES
+
+    def shrink(self, size: int) -> None:
+        """A page of `size` was too large or took too long."""
+        self._most = max(1, size // 4)
+
+    def grow(self, size: int) -> None:
+        """A page of `size` was fine."""
+        self._most = min(MOST_OBJECTS, max(self._most, size * 2))
 
 
 class Listing:
     """One list of a collection, read in pages. `version` is its resourceVersion once it has been read."""
 
-    def __init__(self, transport: Transport, resource: Resource, path: str, query: dict[str, str]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        resource: Resource,
+        path: str,
+        query: dict[str, str],
+        sizes: PageSize | None = None,
+    ) -> None:
         self._transport = transport
         self._resource = resource
         self._path = path
         self._query = query
+        self._sizes = sizes or PageSize()
         self.version = ""
 
     async def pages(
@@ -71,21 +83,24 @@ class Listing:
 
         Raises: Expired if the collection is forgotten before its last page is read.
         """
-        more, pages = "", PageSize(size)
+        more = ""
         while True:
-            query = {**self._query, "limit": str(pages.size), **({"continue": more} if more else {})}
+            asked = self._sizes.of(size)
+            query = {**self._query, "limit": str(asked), **({"continue": more} if more else {})}
             request = Request("list", self._resource.plural, self._path, query, accept=accept)
             try:
-                page = await self._transport.ask(request, self._page(view), pages.most_bytes)
-            except TooLarge:
-                pages.shrink()
+                page = await self._transport.ask(request, self._page(view), self._sizes.most_bytes(asked))
+            except (TooLarge, TooSlow) as error:
+                self._sizes.shrink(asked)
+                if asked == 1 or isinstance(error, TooSlow):
+                    raise
                 continue
+            self._sizes.grow(asked)
             yield page.items
             more = page.more
             if not more:
                 self.version = page.version
                 return
-            pages.grow()
 
     async def all(self) -> list[Object]:
         """Return all objects, however often the list has to be begun. Raises: Expired after three times."""

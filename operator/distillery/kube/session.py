@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -25,9 +26,9 @@ from distillery.errors import DistilleryError
 from distillery.kube.connection import USER_AGENT, open_client
 from distillery.kube.decoding import decoded, relieved
 from distillery.kube.errors import Expired, Unavailable, answer_error, watch_error
-from distillery.kube.paging import Object, PageSize, page_of
+from distillery.kube.paging import MOST_OBJECTS, Object, PageSize, page_of
 from distillery.kube.resources import Resource
-from distillery.kube.transport import MOST_BYTES, TooLarge, at_most, lines_of
+from distillery.kube.transport import MOST_BYTES, TooLarge, TooSlow, at_most, lines_of
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class _Patience:
     def __init__(self, client: ApiClient, views: Mapping[Resource, View]) -> None:
         self._client = client
         self._views = views
-        self._sizes: dict[str, PageSize] = {}
+        self._sizes: dict[str, PageSize] = defaultdict(PageSize)
         self._backoffs: dict[tuple[str, bool], _Backoff] = {}
 
     async def send(
@@ -132,16 +133,21 @@ class _Patience:
         if view is None:
             return await self._understood(request, handler, partial(_discovery, path), MOST_BYTES)
         limit = request.url.query.get("limit", "")
-        sizes = self._sizes.setdefault(path, PageSize(int(limit) if limit.isdecimal() else 1))
+        sizes = self._sizes[path]
         while True:
-            request.url = request.url.update_query(limit=str(sizes.size))
+            size = sizes.of(int(limit) if limit.isdecimal() else MOST_OBJECTS)
+            request.url = request.url.update_query(limit=str(size))
             try:
-                answer = await self._understood(request, handler, partial(_list, view), sizes.most_bytes)
-            except TooLarge:
-                log.info("%s: pages of %d are too large", what, sizes.size)
-                sizes.shrink()
+                answer = await self._understood(
+                    request, handler, partial(_list, view), sizes.most_bytes(size)
+                )
+            except (TooLarge, TooSlow) as error:
+                log.info("%s: pages of %d are too large", what, size)
+                sizes.shrink(size)
+                if size == 1 or isinstance(error, TooSlow):
+                    raise
                 continue
-            sizes.grow()
+            sizes.grow(size)
             return answer
 
     async def _understood(
@@ -159,7 +165,7 @@ class _Patience:
                 async with answer:
                     body = await at_most(answer, most, what)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Unavailable(what, f"{type(error).__name__} {error}".strip()) from error
+            raise _unavailable(what, error) from error
         try:
             answer.document = await decoded(body, view if answer.status != 404 else _anything)
         except (ValueError, MemoryError, RecursionError) as error:
@@ -174,7 +180,7 @@ class _Patience:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await self._answer(request, handler)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Unavailable(what, f"{type(error).__name__} {error}".strip()) from error
+            raise _unavailable(what, error) from error
         view = self._view(request.url.path) or dict
         answer.content = cast(Any, _Events(what, answer.content, view, backoff))
         return answer
@@ -275,6 +281,11 @@ class _Events:
         if isinstance(version, str):
             return {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}
         return None
+
+
+def _unavailable(what: str, error: Exception) -> Unavailable:
+    kind = TooSlow if isinstance(error, TimeoutError) else Unavailable
+    return kind(what, f"{type(error).__name__} {error}".strip())
 
 
 def _seen(view: View, item: Object) -> Object | None:

@@ -57,6 +57,10 @@ class TooLarge(Unavailable):
     """An answer has more bytes than the caller wants to hold."""
 
 
+class TooSlow(Unavailable):
+    """There was no answer in time."""
+
+
 class Transport:
     """Sends requests; knows nothing about kinds."""
 
@@ -142,7 +146,8 @@ class Transport:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if status is None:
                 self._count(asked, None, started)
-            raise Unavailable(asked.what, f"{type(error).__name__} {error}".strip()) from error
+            kind = TooSlow if isinstance(error, TimeoutError) else Unavailable
+            raise kind(asked.what, f"{type(error).__name__} {error}".strip()) from error
 
     def _count(self, asked: Request, status: int | None, started: float) -> None:
         if self._on_call is not None:
