@@ -28,8 +28,6 @@ ONLY_THE_OPERATOR = {
     "labels_look_alike": "Unicode folding (the server finds equal ones)",
     "labels_begin_each_other": "Unicode folding",
     "schema_is_invalid": "a schema is free-form",
-    "free_form_parts_are_too_large": "bytes as JSON",
-    "free_form_parts_are_too_deep": "free-form",
     "labels_exceed_the_answer": "words of a label",
     "stop_cuts_labels": "cost: every stop with every label",
     "length_rejects_labels": "words of a label",
@@ -40,8 +38,6 @@ ONLY_THE_OPERATOR = {
     "length_exceeds_the_model": "free-form",
     "slices_have_no_condition": "free-form (the server finds empty ones)",
     "templates_are_none": "free-form",
-    "templates_are_too_large": "bytes as JSON",
-    "templates_are_too_deep": "free-form",
     "storage_is_wrong": "judged under the names of a job's own storage",
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from distillery.api.bounds import PROFILE_PARTS, check_bounds
 from distillery.api.rescue import parse
 from distillery.api.sentences import problem_of
 from distillery.api.v1alpha1.checks.profile import PROFILE_CHECKS
@@ -22,6 +23,7 @@ def validate_profile(data: Mapping[str, Any]) -> DistillationProfile:
         SpecError: with every problem; paths are field paths. The rules that span fields are judged once every
             field is right in itself.
     """
+    check_bounds(data, PROFILE_PARTS)
     data = without_nulls(data, DistillationProfile)
     problems = identity_problems(data, PROFILE_KIND)
     try:

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from distillery.api.bounds import JOB_PARTS, check_bounds
 from distillery.api.fields import core, fields_of
 from distillery.api.overrides import OPTION, apply_overrides
 from distillery.api.paths import Path, overlap, parse_path
@@ -59,6 +60,7 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
     Raises:
         SpecError: with every problem; paths are field paths.
     """
+    check_bounds(data, JOB_PARTS)
     job = parse_job(data)
     problems = _check(job.spec, [])
     if problems:

@@ -18,7 +18,6 @@ _OUTPUT = "task.output"
 _LABELS = "task.output.labels"
 _RULES = "filter.rules"
 _GATES = "evaluation.gates"
-_FREE_FORM = ("task.output.schema", "student.base.architecture", "dataset.slices")
 _WORKERS = ("teacher.workers", "student.workers")
 
 CHECKS: tuple[Check, ...] = (
@@ -32,8 +31,6 @@ CHECKS: tuple[Check, ...] = (
     Check(task.labels_begin_each_other, (_LABELS, "student.loss")),
     Check(task.schema_has_no_use, (_OUTPUT,)),
     Check(task.schema_is_invalid, ("task.output.schema",)),
-    Check(task.free_form_parts_are_too_large, _FREE_FORM),
-    Check(task.free_form_parts_are_too_deep, _FREE_FORM),
     Check(dataset.input_is_missing, ("dataset.input", "dataset.sources")),
     Check(dataset.input_is_malformed, ("dataset.input",)),
     Check(dataset.input_shows_the_reference, ("dataset.input", "dataset.reference")),

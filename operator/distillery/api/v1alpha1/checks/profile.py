@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from distillery.api.paths import format_path
-from distillery.api.v1alpha1.checks.free_form import too_deep, too_large
 from distillery.api.v1alpha1.checks.places import rest_of_address, server_of_files, wildcards
 from distillery.api.v1alpha1.common import seconds_of
 from distillery.api.v1alpha1.distillation_profile import Pods, ProfileSpec
@@ -62,16 +61,6 @@ def _spec_problems(path: str, part: Any) -> Iterator[Problem]:
                 yield Problem(f"{path}.{key}[{index}]", message, repair)
 
 
-def templates_are_too_large(spec: ProfileSpec) -> Iterator[Problem]:
-    """A pod template is larger than what is accepted of any free-form part."""
-    yield from too_large(dict(_templates(spec.pods)))
-
-
-def templates_are_too_deep(spec: ProfileSpec) -> Iterator[Problem]:
-    """A pod template is deeper than what is accepted of any free-form part."""
-    yield from too_deep(dict(_templates(spec.pods)))
-
-
 def _templates(pods: Pods) -> Iterator[tuple[str, dict[str, Any]]]:
     for stage in Pods.model_fields:
         for kind in ("head", "worker"):
@@ -84,7 +73,5 @@ PROFILE_CHECKS: tuple[Callable[[ProfileSpec], Iterator[Problem]], ...] = (
     storage_is_wrong,
     deadlines_are_too_short,
     templates_are_none,
-    templates_are_too_large,
-    templates_are_too_deep,
 )
 """Every rule, in the order of the spec."""

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from distillery.api.schemas import schema_problem
-from distillery.api.v1alpha1.checks.free_form import depth_of, too_deep, too_large
-from distillery.api.v1alpha1.common import MAX_FREE_FORM_DEPTH
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.errors import Problem
 
@@ -80,26 +78,5 @@ def schema_has_no_use(spec: DistillationJobSpec) -> Iterator[Problem]:
 def schema_is_invalid(spec: DistillationJobSpec) -> Iterator[Problem]:
     """The JSON schema is none, or refers to something outside it."""
     schema = spec.task.output.schema_
-    if schema is None or depth_of(schema) > MAX_FREE_FORM_DEPTH:
-        return
-    if problem := schema_problem(schema):
+    if schema is not None and (problem := schema_problem(schema)):
         yield Problem(SCHEMA, f"is no valid JSON schema: {problem}", "correct it; definitions go into $defs")
-
-
-def free_form_parts_are_too_large(spec: DistillationJobSpec) -> Iterator[Problem]:
-    """A free-form part is larger than what the API server and workers accept."""
-    yield from too_large(_free_form(spec))
-
-
-def free_form_parts_are_too_deep(spec: DistillationJobSpec) -> Iterator[Problem]:
-    """A free-form part is deeper than what every program on its way can follow."""
-    yield from too_deep(_free_form(spec))
-
-
-def _free_form(spec: DistillationJobSpec) -> dict[str, object]:
-    slices = enumerate(spec.dataset.slices)
-    return {
-        SCHEMA: spec.task.output.schema_,
-        "spec.student.base.architecture": spec.student.base.architecture,
-        **{f"spec.dataset.slices[{index}].where": part.where for index, part in slices},
-    }

@@ -1,4 +1,8 @@
-"""Bounds on the parts of an object that somebody else defines. The API server admits 1.5 MB, nested 10,000 deep."""
+"""Bounds on the parts of an object that somebody else defines. The API server admits 1.5 MB, nested 10,000 deep. Pure.
+
+They are judged before anything else looks at an object: what is as large or as deep as that costs whoever follows it
+seconds, or the process.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,49 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from distillery.api.paths import format_path
 from distillery.api.v1alpha1.common import MAX_FREE_FORM_BYTES, MAX_FREE_FORM_DEPTH, MAX_FREE_FORM_TOTAL
-from distillery.errors import Problem
+from distillery.errors import Problem, SpecError
 
+JOB_PARTS = (
+    "spec.task.output.schema",
+    "spec.student.base.architecture",
+    "spec.dataset.slices.*.where",
+)
+PROFILE_PARTS = ("spec.pods.*.head", "spec.pods.*.worker")
+"""The free-form fields of both kinds; `*` stands for every item or key."""
 UNCOUNTED_DEPTH = 100
 """Deeper than this nobody counts, and the operator may not have the rest."""
 
 
-def too_large(parts: Mapping[str, object]) -> Iterator[Problem]:
+def check_bounds(data: Mapping[str, Any], patterns: tuple[str, ...]) -> None:
+    """Judge the free-form parts of an object. Raises: SpecError."""
+    parts = {
+        format_path(path): value
+        for pattern in patterns
+        for path, value in _found(data, pattern.split("."), ())
+    }
+    problems = [*_too_deep(parts), *_too_large(parts)]
+    if problems:
+        raise SpecError(*problems)
+
+
+def _found(
+    value: Any, steps: list[str], path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if not steps:
+        yield path, value
+        return
+    step, *rest = steps
+    if step == "*" and isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _found(inner, rest, (*path, index))
+    elif isinstance(value, Mapping):
+        for key in value if step == "*" else [step] if step in value else []:
+            yield from _found(value[key], rest, (*path, key))
+
+
+def _too_large(parts: Mapping[str, object]) -> Iterator[Problem]:
     """Judge the sizes of the free-form parts of an object, by their paths."""
     sizes = {path: _size(part) for path, part in parts.items()}
     for path, size in sizes.items():
@@ -21,13 +60,13 @@ def too_large(parts: Mapping[str, object]) -> Iterator[Problem]:
             yield Problem(
                 path, f"has {size:,} bytes as JSON", f"at most {MAX_FREE_FORM_BYTES:,} bytes are allowed"
             )
-    if (total := sum(sizes.values())) > MAX_FREE_FORM_TOTAL >= max(sizes.values()):
+    if (total := sum(sizes.values())) > MAX_FREE_FORM_TOTAL and max(sizes.values()) <= MAX_FREE_FORM_BYTES:
         path = max(sizes, key=lambda path: sizes[path])
         message = f"has {sizes[path]:,} bytes as JSON, and together with others of its kind {total:,}"
         yield Problem(path, message, f"at most {MAX_FREE_FORM_TOTAL:,} bytes are allowed together")
 
 
-def too_deep(parts: Mapping[str, object]) -> Iterator[Problem]:
+def _too_deep(parts: Mapping[str, object]) -> Iterator[Problem]:
     """Judge how deep the free-form parts of an object are, by their paths."""
     for path, part in parts.items():
         depth = depth_of(part)
