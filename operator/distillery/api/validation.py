@@ -60,7 +60,6 @@ def validate_job(data: Mapping[str, Any]) -> DistillationJob:
     Raises:
         SpecError: with every problem; paths are field paths.
     """
-    check_bounds(data, JOB_PARTS)
     job = parse_job(data)
     problems = _check(job.spec, [])
     if problems:
@@ -74,6 +73,7 @@ def parse_job(data: Mapping[str, Any]) -> DistillationJob:
     Raises:
         SpecError: if a field is wrong, with every problem, those of the rules too.
     """
+    check_bounds(data, JOB_PARTS)
     data = without_nulls(data, DistillationJob)
     problems = identity_problems(data, KIND)
     try:

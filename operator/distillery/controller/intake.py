@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from distillery.api.v1alpha1.status import Status
 from distillery.api.validation import parse_job, validate_job
 from distillery.controller.refusal import Refused, told
 from distillery.controller.snapshot import Begun, Snapshot, Snapshots
-from distillery.errors import SpecError
+from distillery.errors import Problem, SpecError
 from distillery.kube.client import Kube
 from distillery.planning.control import Control
 from distillery.planning.plan import Plan, build_plan
@@ -75,7 +76,8 @@ def _parsed(document: dict[str, Any]) -> DistillationJob:
     try:
         return parse_job(_without_status(document))
     except SpecError as error:
-        raise Refused(Reason.INVALID_SPEC, told(error.problems), True) from None
+        problems = error.problems
+    raise _refused(document, problems)
 
 
 def _judge(document: dict[str, Any]) -> None:
@@ -83,10 +85,21 @@ def _judge(document: dict[str, Any]) -> None:
     try:
         validate_job(_without_status(document))
     except SpecError as error:
-        raise Refused(Reason.INVALID_SPEC, told(error.problems), True) from None
-    unreachable = unreachable_files(document["spec"])
-    if unreachable:
-        raise Refused(Reason.INVALID_SPEC, told(unreachable), True)
+        problems: Sequence[Problem] = error.problems
+    else:
+        problems = unreachable_files(document["spec"])
+    if problems:
+        raise _refused(document, problems)
+
+
+def _refused(document: dict[str, Any], problems: Sequence[Problem]) -> Refused:
+    """Return the refusal of a spec, which is forgotten: it may take 35 MB, while others are refused too.
+
+    Raised outside of the handlers, so that no traceback keeps it either.
+    """
+    spec = document.get("spec")
+    document["spec"] = {"suspend": spec.get("suspend")} if isinstance(spec, dict) else {}
+    return Refused(Reason.INVALID_SPEC, told(problems), True)
 
 
 def _without_status(document: dict[str, Any]) -> dict[str, Any]:

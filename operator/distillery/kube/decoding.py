@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from pydantic_core import from_json
 
@@ -26,7 +26,7 @@ _TOO_DEEP = "recursion limit exceeded"
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]++|[\]}]++', re.DOTALL)
 _QUOTE = ord('"')
 _OPENING = frozenset(b"[{")
-_DECODING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoding")
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 T = TypeVar("T")
 
@@ -74,7 +74,9 @@ async def decoded(text: bytes, view: Callable[[Any], T]) -> T:
     """
     if len(text) < HEAVY_BYTES:
         return view(decode(text))
-    return await asyncio.get_running_loop().run_in_executor(_DECODING, lambda: view(decode(text)))
+    # In turns: the next is decoded once the one before has been handed over, and so at once judged, and let go.
+    async with _TURNS.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        return await asyncio.to_thread(lambda: view(decode(text)))
 
 
 def relieved(value: Any) -> Any:
