@@ -129,7 +129,7 @@ def test_no_spec_and_no_status_makes_a_look_fail(spec, status):
     world = World()
 
     async def look() -> None:
-        await world.submit()
+        await world.apply()
         stored = world.api.objects[JOB]
         stored["spec"], stored["status"] = spec, status
         await world.operator.reconcile(NAMESPACE, NAME)

@@ -17,12 +17,22 @@ from kube.api_double import says
 from kube.test_decoding import nested
 from kube.watch_double import WatchDouble, event, raw_lines, serving
 
+OPENED = []
+"""Sessions that Kopf does not close where a test ends it in a hurry."""
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(session, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(session, "LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(session, "SHORT_PAUSE", 0.01)
+
+    async def opened(*given):
+        made = await session.open_session(*given)
+        OPENED.append(made[0])
+        return made
+
+    monkeypatch.setattr(module, "open_session", opened)
 
 
 def job(name: str, version: int = 8, **more) -> dict:
@@ -90,6 +100,8 @@ async def _ended(task: asyncio.Task) -> None:
     for other in rest:
         other.cancel()
     await asyncio.gather(*rest, return_exceptions=True)
+    while OPENED:
+        await OPENED.pop().close()
 
 
 def until_fresh(double: WatchDouble, folder) -> Running:
@@ -373,7 +385,7 @@ def test_a_rayjob_is_seen_through_the_watch_as_it_is(tmp_path):
     async def story() -> None:
         async with running(double, tmp_path) as started:
             await started.until_fresh()
-            await started.until(lambda: started.cache.children("uid-fresh") != ())
-            assert started.cache.children("uid-fresh") == (module.PROJECTIONS[RAY_JOBS](rayjob),)
+            await started.until(lambda: started.cache.children("a", "uid-fresh") != ())
+            assert started.cache.children("a", "uid-fresh") == (module.PROJECTIONS[RAY_JOBS](rayjob),)
 
     asyncio.run(story())

@@ -6,6 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from distillery.errors import DistilleryError, TransientError
+from distillery.kube import paging
 from distillery.kube.client import Kube
 from distillery.kube.errors import Exists, Expired, NoCluster, NotFound, Refused, Stale, Unavailable, Unusable
 from distillery.kube.resources import (
@@ -303,3 +304,21 @@ def test_an_unusable_kubeconfig_says_what_to_do(tmp_path, text):
 
     with pytest.raises(NoCluster, match="--kubeconfig or KUBECONFIG"):
         asked(scene())
+
+
+def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_objects(tmp_path, monkeypatch):
+    monkeypatch.setattr(paging, "PAGE_BYTES", 5000)
+    large = {"metadata": {"name": "x" * 4000}}
+    answers = [
+        says(page(*[large] * count, more=more)) for count, more in ((9, ""), (1, "b"), (2, ""), (1, ""))
+    ]
+    script = Script(*answers)
+
+    async def scene() -> list[list[int]]:
+        async with connected(script, tmp_path) as kube:
+            view = lambda item: len(item["metadata"]["name"])  # noqa: E731
+            return [sizes async for sizes in kube.scan(RAY_JOBS, view=view)]
+
+    assert asked(scene()) == [[4000], [4000]]
+    limits = [(query["limit"], query.get("continue")) for _, _, query, _ in script.requests]
+    assert limits == [("100", None), ("25", None), ("50", "b"), ("12", "b")]
