@@ -60,6 +60,12 @@ class Settings:
         return Path(self.environment.get("DISTILLERY_FOLDER") or WORKER_FOLDER)
 
     @property
+    def cores(self) -> int | None:
+        """Return DISTILLERY_CORES, with how many cores a worker pod without a CPU limit should count."""
+        text = self.environment.get("DISTILLERY_CORES") or ""
+        return int(text) if text.isdecimal() and int(text) else None
+
+    @property
     def pod_name(self) -> str:
         """Return POD_NAME, or the machine's name outside a pod."""
         return self.environment.get("POD_NAME") or socket.gethostname()

@@ -36,6 +36,7 @@ ONLY_THE_OPERATOR = {
     "architecture_does_not_divide": "free-form",
     "architecture_sets_the_vocabulary": "free-form",
     "length_exceeds_the_model": "free-form",
+    "limits_are_below_requests": "amounts of any unit",
     "slices_have_no_condition": "free-form (the server finds empty ones)",
     "templates_are_none": "free-form",
     "storage_is_wrong": "judged under the names of a job's own storage",

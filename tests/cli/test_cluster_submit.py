@@ -258,3 +258,19 @@ def test_a_deleted_job_ends_waiting(cluster: Any, distillery: Any, job_file: Pat
     cluster.operator = operator
     done = distillery("submit", str(job_file), "--wait", "--kubeconfig", cluster.kubeconfig)
     assert (done.code, done.err) == (1, "error: tiny was deleted in the meantime\n")
+
+
+def test_workers_smaller_than_ray_needs_are_a_warning_when_validating_and_submitting(
+    cluster: Any, distillery: Any, tmp_path: Path
+) -> None:
+    teacher = written()["spec"]["teacher"] | {"workers": {"resources": {"cpu": "100m"}}}
+    file = write(tmp_path, teacher=teacher)
+    warning = (
+        f"{file}: warning: spec.teacher.workers.resources.cpu: 100m is little: on a busy node Ray does not start"
+        " before its probes give up → write at least 250m\n"
+    )
+    done = distillery("validate", str(file))
+    assert (done.code, done.err) == (0, warning)
+    assert done.out.endswith(" is valid\n")
+    sent = distillery("submit", str(file), "--kubeconfig", cluster.kubeconfig)
+    assert (sent.code, sent.err) == (0, warning)

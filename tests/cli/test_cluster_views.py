@@ -51,6 +51,25 @@ def test_the_status_of_a_job_looks_like_that_of_a_local_run(cluster: Any, distil
     assert (local.code, local.out, local.err) == (0, done.out, done.err)
 
 
+def test_what_is_wrong_with_the_pods_of_a_running_stage_is_shown_too(cluster: Any, distillery: Any) -> None:
+    message = (
+        "teacher attempt 2 is running; pod w: Unschedulable: 3 Insufficient nvidia.com/gpu; 1 of its pods"
+    )
+    running = {
+        "type": "Reconciling",
+        "status": "True",
+        "reason": "StageRunning",
+        "message": message,
+        "lastTransitionTime": "2026-11-03T12:30:00Z",
+    }
+    cluster.job(status={**STATUS, "conditions": [running]})
+    done = distillery("status", "tiny", "--kubeconfig", cluster.kubeconfig)
+    assert done.code == 0
+    assert " ".join(done.out.split()).endswith(
+        "pod w: Unschedulable: 3 Insufficient nvidia.com/gpu; 1 of its pods"
+    )
+
+
 RELEASE = {"name": "ticket-router", "version": "0123456789ab", "uri": "s3://models/d/models/ticket-router/01"}
 REPORT = "s3://models/distillery/artifacts/evaluation/0123456789abcdef/data/a-random-writer/report.html"
 FINISHED = {**STATUS, "phase": "Succeeded", "evaluation": {"report": REPORT}, "release": RELEASE}

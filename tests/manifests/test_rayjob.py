@@ -129,11 +129,12 @@ def test_a_head_with_worker_pods_offers_ray_no_cpu() -> None:
     assert [group["rayStartParams"]["num-cpus"] for _, group in groups(STUDENT.render())] == ["0", "1"]
 
 
-def test_workers_get_what_the_spec_asks_for_as_request_and_limit() -> None:
+def test_workers_get_what_the_spec_asks_for_and_no_limit_of_their_cpu() -> None:
     manifest = Case("student", "student", {"replicas": 4, "resources": GPU}, FULL).render()
     [_, (_, workers)] = groups(manifest)
     assert workers["replicas"] == 4
-    assert container(workers)["resources"] == {"requests": GPU, "limits": GPU}
+    limits = {name: amount for name, amount in GPU.items() if name != "cpu"}
+    assert container(workers)["resources"] == {"requests": GPU, "limits": limits}
     assert gpus_in(manifest) == 4
 
 

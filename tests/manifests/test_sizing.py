@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from distillery.api.quantities import parse_quantity
+from distillery.api.sizes import LEAST_CPU, LEAST_MEMORY, shortage, small_workers
 from distillery.manifests.sizing import (
     HEAD,
+    WORKERS,
+    cores_of,
     fit_resources,
     gpus_of,
-    parse_quantity,
     ray_start_params,
     shared_memory,
+    wanted_resources,
     workers_of,
 )
 from distillery.stages.stage import STAGE_NAMES
@@ -102,3 +107,62 @@ def test_rays_object_store_stays_small_and_fits_into_shared_memory() -> None:
             "object-store-memory": store,
         }
         assert shared_memory(resources) == shm
+
+
+def test_cpu_is_requested_and_everything_else_is_limited_too_unless_a_limit_says_otherwise() -> None:
+    asked = {"cpu": "4", "memory": "16Gi", "ephemeral-storage": "1Gi", "nvidia.com/gpu": "1"}
+    limited = {name: amount for name, amount in asked.items() if name != "cpu"}
+    for limits, want in (
+        (None, limited),
+        ({"memory": "64Gi"}, limited | {"memory": "64Gi"}),
+        ({"cpu": "8"}, limited | {"cpu": "8"}),
+    ):
+        spec = make_spec(student={"workers": {"resources": asked, "limits": limits}})
+        assert wanted_resources(spec, "student") == {"requests": asked, "limits": want}
+    assert wanted_resources(spec, "teacher") == {"requests": {}, "limits": {}}
+
+
+def test_a_later_limit_lowers_an_earlier_request_and_a_later_request_raises_an_earlier_limit() -> None:
+    low = fit_resources(HEAD, {"requests": {"memory": "8Gi"}}, {"limits": {"memory": "6Gi"}})
+    assert (low["requests"]["memory"], low["limits"]["memory"]) == ("6Gi", "6Gi")
+    high = fit_resources(HEAD, {"limits": {"memory": "6Gi"}}, {"requests": {"memory": "8Gi"}})
+    assert (high["requests"]["memory"], high["limits"]["memory"]) == ("8Gi", "8Gi")
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "cores"),
+    [
+        ({"resources": {"cpu": "100m"}}, "1", 1),
+        ({"resources": {"cpu": "2500m"}}, "3", 3),
+        ({"resources": {"cpu": 2}, "limits": {"cpu": 16}}, "2", None),
+        ({"limits": {"cpu": 16}}, "1", None),
+        ({}, "1", None),
+    ],
+)
+def test_ray_counts_what_is_requested_and_torch_too_where_nothing_limits_it(
+    workers: dict[str, Any], cpus: str, cores: int | None
+) -> None:
+    spec = make_spec(student={"workers": workers})
+    resources = fit_resources(WORKERS["student"], wanted_resources(spec, "student"))
+    assert ray_start_params("worker", resources, works=True)["num-cpus"] == cpus
+    assert cores_of(spec, "student") == cores
+    assert cores_of(spec, "teacher") is None
+
+
+def test_a_size_below_what_ray_needs_is_a_warning_and_our_own_defaults_are_none() -> None:
+    tight = {"resources": {"cpu": "100m", "memory": "512Mi"}}
+    throttled = {"limits": {"cpu": "500m", "memory": "1Gi"}}
+    assert [str(p) for p in small_workers(make_spec(teacher={"workers": tight}))] == [
+        "spec.teacher.workers.resources.cpu: 100m is little: on a busy node Ray does not start before its probes"
+        " give up → write at least 250m",
+        "spec.teacher.workers.resources.memory: 512Mi is little: Ray's own processes take most of it"
+        " → write at least 1Gi",
+    ]
+    assert [str(p) for p in small_workers(make_spec(student={"workers": throttled}))] == [
+        "spec.student.workers.limits.cpu: 500m is little: Ray is throttled, and does not start before its probes"
+        " give up → write at least 1, or leave it out"
+    ]
+    enough = {"resources": {"cpu": LEAST_CPU, "memory": LEAST_MEMORY}}
+    assert not list(small_workers(make_spec(teacher={"workers": enough}, student={"workers": {}})))
+    for resources in (HEAD, *WORKERS.values()):
+        assert shortage(resources["requests"], resources["limits"]) == ""

@@ -31,3 +31,12 @@ def test_the_cpu_limit_of_the_container_counts(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert available_cores(tmp_path) == cores
+
+
+def test_without_a_limit_what_a_worker_asks_for_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    for said, cores in {"4": 4, "100": 64, "0": 64, "": 64, "many": 64}.items():
+        monkeypatch.setenv("DISTILLERY_CORES", said)
+        assert available_cores(tmp_path) == cores

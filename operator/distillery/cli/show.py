@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distillery.api.dumping import dump_yaml
+from distillery.api.sizes import small_workers
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.api.v1alpha1.distillation_profile import DistillationProfile
 from distillery.api.v1alpha1.status import Status
 from distillery.cli.invocation import Invocation, changes_in, check_output, is_profile, job_in, read_file
 from distillery.cli.places import LocalPlace, Place
-from distillery.cli.tables import amount, gate_line, result_lines, status_table
+from distillery.cli.tables import amount, gate_line, result_lines, status_table, trouble_beside
 from distillery.errors import Problem, SpecError
 from distillery.runner.workdir import Workdir, read_status
 
@@ -45,6 +46,8 @@ def print_status(status: Status, output: str, place: Place) -> None:
     console = Console(highlight=False)
     console.print(f"{status.phase}: {status.progress.message}", markup=False)
     console.print(status_table(status))
+    if trouble := trouble_beside(status):
+        console.print(trouble, markup=False)
     for gate in status.evaluation.gates if status.evaluation else []:
         console.print(gate_line(gate), markup=False)
     for line in result_lines(status, place):
@@ -62,10 +65,17 @@ def show_valid(file: Path, overrides: Sequence[str], output: str) -> None:
         valid = load_profile(text, file, changes_in(overrides))
     else:
         valid = job_in(text, file, overrides)
+        print_warnings(file, valid)
     if output == "json":
         print(json.dumps(valid.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1))
     else:
         print(f"{file}: {valid.kind} {valid.metadata.name} is valid")
+
+
+def print_warnings(file: Path, job: DistillationJob) -> None:
+    """Say on standard error what of a valid job is likely to go wrong."""
+    for problem in small_workers(job.spec):
+        print(f"{file}: warning: {problem}", file=sys.stderr)
 
 
 def show_plan(invocation: Invocation) -> None:

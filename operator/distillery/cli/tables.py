@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from distillery.api.v1alpha1.conditions import ConditionType, Reason, find_condition
 from distillery.api.v1alpha1.status import CostStatus, GateStatus, StageStatus, Status
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.places import Place
@@ -38,6 +39,14 @@ def stage_line(stage: StageStatus, cost: CostStatus) -> str:
         return f"{line} {'reused, ' if stage.reused else ''}{facts(stage.summary)}".rstrip(" ,")
     parts = [part for part in (progress_text(stage), _spent(stage, cost)) if part]
     return f"{line} {', '.join(parts)}".rstrip()
+
+
+def trouble_beside(status: Status) -> str:
+    """Return what is wrong with the pods of a stage that runs nevertheless, or nothing."""
+    found = find_condition(status.conditions, ConditionType.RECONCILING)
+    if found is None or found.reason != Reason.STAGE_RUNNING:
+        return ""
+    return found.message.partition("; ")[2]
 
 
 def progress_text(stage: StageStatus) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import StageStatus, Status
 from distillery.controller.events import Events
 from distillery.controller.telemetry import Metrics
@@ -39,13 +40,15 @@ class Telling:
             document: the DistillationJob.
             before: its status when the look began.
             after: its status now.
-            complaints: what was ignored, with the reason.
+            complaints: what was ignored, with the reason, or `<Reason>: <message>` of what is to be seen to.
         """
         for transition in transitions(before, after):
             await self._events.post(document, transition.kind, transition.reason, transition.message)
         self._count(before, after)
         for complaint in complaints:
-            await self.warn(document, "Ignored", complaint)
+            reason, _, rest = complaint.partition(": ")
+            named = reason in Reason.__members__.values() and bool(rest)
+            await self.warn(document, *((reason, rest) if named else ("Ignored", complaint)))
 
     async def warn(self, document: dict[str, Any], reason: str, message: str) -> None:
         """Tell once what the status has no room for, or could not be told by it."""

@@ -19,6 +19,7 @@ from distillery.manifests.sizing import (
     WORKERS,
     Resources,
     Role,
+    cores_of,
     fit_resources,
     shared_memory,
     wanted_resources,
@@ -130,6 +131,8 @@ def _env(attempt: Attempt, role: Role) -> list[Manifest]:
     }
     if role == "head":
         env["DISTILLERY_ASSIGNMENT"] = f"{ASSIGNMENT_FOLDER}/{ASSIGNMENT_KEY}"
+    elif (cores := cores_of(attempt.spec, attempt.stage)) is not None:
+        env["DISTILLERY_CORES"] = str(cores)
     plain: list[Manifest] = [{"name": name, "value": value} for name, value in env.items()]
     return plain + secret_env(secret_uses(attempt.spec, attempt.assignment.storage, attempt.stage))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING
 from typing import Final, Literal
 
+from distillery.api.quantities import parse_quantity
 from distillery.api.v1alpha1.common import Workers, gpus_of_worker
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.stages.stage import StageName
@@ -27,31 +27,53 @@ WORKERS: Final[Mapping[StageName, Resources]] = {
 MIB: Final = 2**20
 OBJECT_STORE: Final = (96 * MIB, 2048 * MIB)
 """Least and most bytes of Ray's object store: handles and small messages pass through it; Ray wants 75 MiB."""
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:([eE][-+]?[0-9]{1,2})|([numkMGTPE]|[KMGTPE]i)?)")
-_DECIMAL_EXPONENTS = {"n": -9, "u": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = "KMGTPE"
+
+
+def workers_in(spec: DistillationJobSpec, stage: StageName) -> Workers | None:
+    """Return the section about the worker pods of a stage, if it has one."""
+    match stage:
+        case "teacher":
+            return spec.teacher.workers
+        case "student":
+            return spec.student.workers
+        case _:
+            return None
 
 
 def workers_of(spec: DistillationJobSpec, stage: StageName) -> int:
     """Return how many worker pods a stage has; with none, its head does the work."""
-    workers = _workers(spec, stage)
+    workers = workers_in(spec, stage)
     return workers.replicas if workers is not None else 0
 
 
 def gpus_of(spec: DistillationJobSpec, stage: StageName) -> int:
     """Return how many GPUs the spec asks for in a stage: replicas × GPUs of each."""
-    workers = _workers(spec, stage)
+    workers = workers_in(spec, stage)
     return workers.replicas * gpus_of_worker(workers.resources) if workers is not None else 0
 
 
 def wanted_resources(spec: DistillationJobSpec, stage: StageName) -> Resources:
     """Return what the spec says about each worker pod of a stage.
 
-    It is both requested and limited, so that a worker gets what the spec says, no more and no less.
+    CPU is only requested unless the spec limits it, since what neighbours leave idle is free. Everything else is also
+    limited to what is requested: memory beyond it is somebody else's, and devices are never shared.
     """
-    workers = _workers(spec, stage)
-    wanted: Quantities = dict(workers.resources) if workers is not None else {}
-    return {"requests": wanted, "limits": wanted}
+    workers = workers_in(spec, stage)
+    if workers is None:
+        return {"requests": {}, "limits": {}}
+    limits = {name: amount for name, amount in workers.resources.items() if name != "cpu"}
+    return {"requests": dict(workers.resources), "limits": limits | (workers.limits or {})}
+
+
+def cores_of(spec: DistillationJobSpec, stage: StageName) -> int | None:
+    """Return with how many cores a worker should count: what it asks for, unless a limit says it.
+
+    Without a limit a process sees all cores of its node, and would start as many threads on the share of a few.
+    """
+    workers = workers_in(spec, stage)
+    if workers is None or "cpu" not in workers.resources or "cpu" in (workers.limits or {}):
+        return None
+    return _whole(workers.resources["cpu"])
 
 
 def gpus_in(rayjob: Mapping[str, object]) -> int:
@@ -66,15 +88,18 @@ def gpus_in(rayjob: Mapping[str, object]) -> int:
 
 
 def fit_resources(defaults: Resources, *layers: Mapping[str, Mapping[str, object]]) -> Resources:
-    """Return the resources of a container: later layers win, and defaults give way where they contradict.
+    """Return the resources of a container: later layers win, and what was said before gives way to them.
 
-    A default request is lowered to a limit that a layer sets, a limit is raised to the request. Extended
-    resources are requested and limited alike.
+    A request is lowered to a limit that a later layer sets, a limit is raised to a later request; in one layer the
+    request counts. Extended resources are requested and limited alike.
     """
     given: Resources = {"requests": {}, "limits": {}}
     for layer in layers:
-        for part, quantities in given.items():
-            quantities.update({name: str(value) for name, value in layer.get(part, {}).items()})
+        said = {
+            part: {name: str(value) for name, value in layer.get(part, {}).items()}
+            for part in ("requests", "limits")
+        }
+        _give_way(given, said)
     for name in [*given["requests"], *given["limits"]]:
         if _is_extended(name):
             amount = given["limits"].get(name) or given["requests"][name]
@@ -90,13 +115,23 @@ def fit_resources(defaults: Resources, *layers: Mapping[str, Mapping[str, object
     return {"requests": requests, "limits": limits}
 
 
+def _give_way(given: Resources, said: Resources) -> None:
+    """Put a layer over what was said before."""
+    for name, limit in said["limits"].items():
+        before = given["requests"].get(name)
+        if name not in said["requests"] and before is not None:
+            given["requests"][name] = min(before, limit, key=parse_quantity)
+    for part, quantities in given.items():
+        quantities.update(said[part])
+
+
 def ray_start_params(role: Role, resources: Resources, *, works: bool) -> dict[str, str]:
     """Return what `ray start` is told; GPUs are added by KubeRay from the limits.
 
-    A head that does not work offers no CPU, so that Ray places actors on the worker pods only.
+    A head that does not work offers no CPU, so that Ray places actors on the worker pods only. The others offer what
+    is requested: KubeRay would take the limit, and Ray starts a process for each of its CPUs beforehand.
     """
-    cpu = resources["limits"].get("cpu") or resources["requests"]["cpu"]
-    cpus = max(1, int(parse_quantity(cpu).to_integral_value(ROUND_CEILING)))
+    cpus = _whole(resources["requests"]["cpu"])
     store = memory_of(resources) // 8
     least, most = OBJECT_STORE
     params = {
@@ -116,27 +151,9 @@ def memory_of(resources: Resources) -> int:
     return int(parse_quantity(resources["limits"]["memory"]))
 
 
-def parse_quantity(text: str) -> Decimal:
-    """Return the value of a Kubernetes quantity such as 500m, 1.5Gi or 2e3. Raises: ValueError."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a quantity such as 500m, 2 or 1.5Gi")
-    number, exponent, suffix = match.groups()
-    if exponent:
-        return Decimal(number + exponent)
-    if suffix and suffix.endswith("i"):
-        return Decimal(number) * Decimal(1024) ** (_BINARY.index(suffix[0]) + 1)
-    return Decimal(number).scaleb(_DECIMAL_EXPONENTS.get(suffix or "", 0))
-
-
-def _workers(spec: DistillationJobSpec, stage: StageName) -> Workers | None:
-    match stage:
-        case "teacher":
-            return spec.teacher.workers
-        case "student":
-            return spec.student.workers
-        case _:
-            return None
+def _whole(cpu: str) -> int:
+    """Return an amount of CPU in whole cores, at least one."""
+    return max(1, int(parse_quantity(cpu).to_integral_value(ROUND_CEILING)))
 
 
 def _is_extended(name: str) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from distillery.api.quantities import parse_quantity
 from distillery.errors import Problem
 from distillery.manifests.metadata import Manifest
-from distillery.manifests.sizing import Role, parse_quantity
+from distillery.manifests.sizing import Role
 
 CONTAINER_NAMES: Final[Mapping[Role, str]] = {"head": "ray-head", "worker": "ray-worker"}
 

@@ -6,6 +6,8 @@ import os
 from math import ceil
 from pathlib import Path
 
+from distillery.settings import Settings
+
 FEW_CORES = 2
 SMALL_MODEL = 20_000_000
 """Below this many weights a second thread waits more than it works."""
@@ -15,10 +17,12 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cores(cgroups: Path = CGROUPS) -> int:
-    """Return how many cores this process may use: those of the machine, or of the container's CPU limit."""
+    """Return how many cores this process may use: those of the machine, or of the container's limit or request."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limit = _cpu_limit(cgroups)
-    return cores if limit is None else min(cores, max(1, ceil(limit)))
+    limit, requested = _cpu_limit(cgroups), Settings.read().cores
+    if limit is not None:
+        cores = min(cores, max(1, ceil(limit)))
+    return cores if requested is None else min(cores, requested)
 
 
 def _cpu_limit(cgroups: Path) -> float | None:

@@ -92,6 +92,14 @@ PLACES: dict[str, list[Cel]] = {
             check="devices_are_divided",
         ),
     ],
+    "Workers.limits": [
+        Cel(
+            "self.all(name, name in ['cpu', 'memory'])",
+            "limits what has no limit of its own",
+            "write cpu or memory, everything else under resources alone",
+            check="limits_name_others",
+        )
+    ],
 }
 
 TASK: dict[str, list[Cel]] = {

@@ -95,8 +95,10 @@ class Workers(ApiModel):
     replicas: Annotated[int, Field(ge=1, le=64)] = 1
     """How many."""
     resources: Resources = {}
-    """What each takes, as requests and limits: `cpu: 4`, `memory: 16Gi`, `nvidia.com/gpu: 1`; what is omitted
-    comes from the profile."""
+    """What each takes: `cpu: 4`, `memory: 16Gi`, `nvidia.com/gpu: 1`. CPU is requested, everything else is requested
+    and limited alike; what is omitted comes from the profile."""
+    limits: Resources | None = None
+    """The most that each gets of `cpu` and `memory`, for example `memory: 64Gi`; omitted: CPU has no limit."""
 
 
 def gpus_of_worker(resources: Mapping[str, str]) -> int:

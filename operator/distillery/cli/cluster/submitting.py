@@ -14,6 +14,7 @@ from distillery.cli.cluster.access import Access
 from distillery.cli.cluster.following import follow
 from distillery.cli.exit_codes import ExitCode
 from distillery.cli.invocation import WrittenJob
+from distillery.cli.show import print_warnings
 from distillery.errors import DistilleryError, Problem, SpecError
 from distillery.kube.client import Object
 from distillery.kube.errors import NotFound, Stale, Unavailable, Unusable
@@ -41,6 +42,7 @@ async def submit(access: Access, written: WrittenJob, how: How) -> ExitCode:
     Raises: SpecError for what the API server finds wrong with the manifest, DistilleryError.
     """
     body = body_of(written, access)
+    print_warnings(written.file, written.job)
     access = replace(access, namespace=body["metadata"]["namespace"])
     before = await access.kube.find(DISTILLATION_JOBS, body["metadata"]["name"], access.namespace)
     after = await _apply(access, written, body, how)

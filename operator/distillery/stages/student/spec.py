@@ -22,7 +22,19 @@ class StudentParams(StageParams):
 
 def from_spec(spec: DistillationJobSpec) -> StudentParams:
     """Take the parameters out of a job's spec."""
-    return StudentParams(student=spec.student, system_prompt=spec.task.system_prompt, output=spec.task.output)
+    return StudentParams(
+        student=_without_limits(spec.student),
+        system_prompt=spec.task.system_prompt,
+        output=spec.task.output,
+    )
+
+
+def _without_limits(section: Student) -> Student:
+    """Leave out what only shapes the pods: no worker has a use for it, and those of 0.1.0 would refuse it."""
+    if section.workers is None or section.workers.limits is None:
+        return section
+    workers = section.workers.model_copy(update={"limits": None})
+    return section.model_copy(update={"workers": workers})
 
 
 STUDENT = Stage(

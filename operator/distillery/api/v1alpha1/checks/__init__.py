@@ -72,6 +72,8 @@ CHECKS: tuple[Check, ...] = (
     Check(student.student_is_never_evaluated, ("student.epochs", "student.evaluationsPerEpoch")),
     Check(workers.resources_do_not_exist, _WORKERS),
     Check(workers.devices_are_divided, _WORKERS),
+    Check(workers.limits_name_others, _WORKERS),
+    Check(workers.limits_are_below_requests, _WORKERS),
     Check(workers.workers_outnumber_rows, ("student.workers", "student.batchSize")),
     Check(evaluation.metrics_do_not_fit, ("evaluation.metrics", "task.output.format")),
     Check(evaluation.retention_has_no_reference, (_GATES, "dataset.reference", "dataset.sources")),
