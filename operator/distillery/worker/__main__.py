@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
 from pydantic import ValidationError
 
+from distillery import __version__
+from distillery.api.v1alpha1.conditions import Reason
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.assignment import Assignment
+from distillery.stages.report import Failure
+from distillery.stages.versions import NEWEST
 from distillery.streams import flush_output, open_streams
 from distillery.worker.logs import configure_logging
 from distillery.worker.process import Attempt, Exit
@@ -17,20 +22,18 @@ from distillery.worker.secrets import PodSecrets
 
 log = logging.getLogger("distillery.worker")
 
-ASSIGNMENT_VERSION = 1
-
 
 def main() -> Exit:
     """Run the attempt that the environment names and return the exit status."""
     settings = Settings.read()
     configure_logging(EnvironmentSecrets(settings), {}, settings.container_log)
+    wrong = None
     try:
-        assignment = Assignment.model_validate_json(settings.assignment.read_bytes())
+        text = settings.assignment.read_bytes()
+        wrong = _too_new(text)
+        assignment = Assignment.model_validate_json(text)
     except (OSError, ValidationError) as error:
-        log.error("there is no usable assignment in %s: %s", settings.assignment, error)
-        return Exit.UNUSABLE
-    if assignment.version > ASSIGNMENT_VERSION:
-        log.error("the assignment has version %d: use a newer worker image", assignment.version)
+        log.error("there is no usable assignment in %s: %s", settings.assignment, wrong or error)
         return Exit.UNUSABLE
     secrets = PodSecrets(settings, assignment.namespace)
     run = assignment.run
@@ -45,12 +48,29 @@ def main() -> Exit:
         settings.container_log,
     )
     try:
-        return Attempt(assignment, settings, secrets, kept).run()
+        attempt = Attempt(assignment, settings, secrets, kept)
+        if wrong is not None:
+            log.error("%s", wrong)
+            failure = Failure(failure_class="user", reason=Reason.WORKER_TOO_OLD, message=wrong)
+            return attempt.refuse(failure)
+        return attempt.run()
     except (
         Exception
     ):  # the border: a bug of ours ends up in the log, secrets hidden, not on bare standard error
         log.exception("the worker failed")
         return Exit.FAILED
+
+
+def _too_new(text: bytes) -> str | None:
+    """Say that an assignment is newer than this worker, if it is; what else is wrong with it is not judged here."""
+    try:
+        version = json.loads(text)["version"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return None
+    if not isinstance(version, int) or version <= NEWEST:
+        return None
+    known = f"this worker, of release {__version__}, reads version {NEWEST} at most"
+    return f"the assignment has version {version}, {known}: use a newer worker image"
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from distillery.errors import DistilleryError, StageStopped
 from distillery.kube.client import Kube
 from distillery.querying.ledger import read_ledger
 from distillery.settings import Settings
-from distillery.stages.assignment import Assignment
+from distillery.stages.assignment import UNUSABLE_STATUS, Assignment
 from distillery.stages.execution import Workplace, classify, execute
 from distillery.stages.pinning import pin_once
-from distillery.stages.report import Report
+from distillery.stages.report import Failure, Report
 from distillery.stages.reporting import without_secrets
 from distillery.streams import flush_output
 from distillery.worker.courier import Connect, Courier, Rhythm
@@ -44,8 +44,8 @@ class Exit(IntEnum):
     ENDED = 0
     """Succeeded, or stopped as asked."""
     FAILED = 1
-    UNUSABLE = 2
-    """There is no assignment, or this release cannot read it."""
+    UNUSABLE = UNUSABLE_STATUS
+    """There is no assignment, or this release cannot read it. The operator knows this one."""
     SUPERSEDED = 3
     """A later process has taken over; this one left without a word."""
     UNREPORTED = 4
@@ -73,6 +73,19 @@ class Attempt:
 
     def run(self) -> Exit:
         """Run the attempt to its end and tell the operator."""
+        return self._live(self._work)
+
+    def refuse(self, failure: Failure) -> Exit:
+        """Tell the operator that this worker cannot do what is asked, and do nothing of it."""
+        self._live(lambda first: self._failed(first, failure))
+        return Exit.UNUSABLE
+
+    def _failed(self, first: Report, failure: Failure) -> Report:
+        last = first.model_copy(update={"state": "failed", "failure": failure})
+        self._report(last)
+        return last
+
+    def _live(self, work: Callable[[Report], Report]) -> Exit:
         run, attempt = self._assignment.run, self._assignment.attempt
         first = Report(stage=run.stage, recipe=run.recipe, attempt=attempt, at=time.time())
         self._handle_sigterm()
@@ -85,7 +98,7 @@ class Attempt:
             log.error("this attempt has ended already: %s", claim.ended.state)
             return _exit_of(claim.ended)
         log.info("process %d of this attempt begins", claim.incarnation)
-        last = self._work(first)
+        last = work(first)
         log.info("the stage has ended: %s", last.failure.message if last.failure else last.state)
         delivered = self._courier.close()
         if not delivered:
@@ -102,7 +115,7 @@ class Attempt:
             last = first.model_copy(update={"state": "stopped"})
         except Exception as error:  # the border: what fails before a stage begins is reported like the rest
             log.exception("the stage could not begin")
-            last = first.model_copy(update={"state": "failed", "failure": classify(error)})
+            return self._failed(first, classify(error))
         self._report(last)
         return last
 
