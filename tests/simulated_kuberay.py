@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -40,8 +40,13 @@ class SimulatedKubeRay:
     """Says how a stage ends instead of committing."""
     hold: Callable[[Assignment], bool] = field(default=lambda assignment: False)
     """Says whether a stage goes on working."""
+    refuse: Callable[[str], str] = field(default=lambda role: "")
+    """Says why the API server refuses a head or worker pod; empty: it does not."""
+    replaces: bool = False
+    """Whether pods that are gone while a stage works are created anew."""
     most_live: dict[tuple[str, str], int] = field(default_factory=dict)
     """The most RayClusters of one (job uid, stage) that were ever there at once."""
+    _tries: int = 0
 
     async def tick(self) -> None:
         jobs = await self.kube.list(RAY_JOBS, self.namespace)
@@ -75,8 +80,11 @@ class SimulatedKubeRay:
             case "":
                 await self._start(job)
             case "Initializing":
-                await self._set(job, "Running", "RUNNING")
+                if await self._pods(job):
+                    await self._set(job, "Running", "RUNNING")
             case "Running":
+                if self.replaces:
+                    await self._pods(job)
                 await self._work(job)
             case "Complete":
                 await self.shut_down(job)
@@ -84,16 +92,13 @@ class SimulatedKubeRay:
                 return
 
     async def _start(self, job: dict[str, Any]) -> None:
-        metadata = job["metadata"]
-        cluster = await self._made(
-            RAY_CLUSTERS, job, f"{metadata['name']}-c", spec=job["spec"]["rayClusterSpec"]
-        )
-        containers = [{"name": "ray-head", "image": "none"}]
-        await self._made(PODS, cluster, f"{metadata['name']}-head", spec={"containers": containers})
+        name = f"{job['metadata']['name']}-c"
+        await self._made(RAY_CLUSTERS, job, name, spec=job["spec"]["rayClusterSpec"])
+        await self._pods(job)
         await self._set(job, "Initializing", "")
 
     async def _made(
-        self, resource: Resource, owner: dict[str, Any], name: str, **more: Any
+        self, resource: Resource, owner: dict[str, Any], name: str, role: str = "", **more: Any
     ) -> dict[str, Any]:
         """Create what another object controls, as KubeRay does: with its labels."""
         metadata = owner["metadata"]
@@ -105,7 +110,7 @@ class SimulatedKubeRay:
             "metadata": {
                 "name": name,
                 "namespace": metadata["namespace"],
-                "labels": {**(metadata.get("labels") or {}), **({HEAD: "head"} if resource is PODS else {})},
+                "labels": {**(metadata.get("labels") or {}), **({HEAD: role} if role else {})},
                 "ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}],
                 "creationTimestamp": self._timestamp(),
             },
@@ -115,6 +120,39 @@ class SimulatedKubeRay:
             return await self.kube.create(resource, body)
         except Exists:
             return await self.kube.get(resource, name, metadata["namespace"])
+
+    async def _pods(self, job: dict[str, Any]) -> bool:
+        """Create the pods that are missing, up to the first that is refused. Returns: whether all are there."""
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        cluster = await self.kube.find(RAY_CLUSTERS, f"{name}-c", namespace)
+        if cluster is None:
+            return True
+        role, refused, failure = "", "", ""
+        for role, pod, template in _pods_of(job):
+            if await self.kube.find(PODS, pod, namespace) is not None:
+                continue
+            refused, failure = self.refuse(role), f"FailedCreate{role.capitalize()}Pod"
+            if refused:
+                break
+            await self._made(PODS, cluster, pod, role, spec=template["spec"])
+        if refused or cluster.get("status"):
+            await self._tell(cluster, role, failure, refused)
+        return not refused
+
+    async def _tell(self, cluster: dict[str, Any], role: str, reason: str, words: str) -> None:
+        """Write the condition as KubeRay does: each time with the name of another pod."""
+        self._tries += 1
+        pod = f"{cluster['metadata']['name']}-{role}-{self._tries:05x}"
+        condition = {
+            "type": "ReplicaFailure",
+            "status": "True",
+            "reason": reason,
+            "message": f'{reason}\npods "{pod}" is forbidden: {words}',
+            "lastTransitionTime": self._timestamp(),
+        }
+        changed = {**cluster, "status": {"conditions": [condition] if words else []}}
+        with suppress(Stale, NotFound):
+            await self.kube.replace_status(RAY_CLUSTERS, changed)
 
     async def _work(self, job: dict[str, Any]) -> None:
         metadata = job["metadata"]
@@ -196,8 +234,9 @@ class SimulatedKubeRay:
         """Remove what a RayJob controls."""
         metadata = job["metadata"]
         cluster = await self.kube.find(RAY_CLUSTERS, f"{metadata['name']}-c", metadata["namespace"])
-        for resource, owner, name in ((PODS, cluster, "head"), (RAY_CLUSTERS, job, "c")):
-            found = await self.kube.find(resource, f"{metadata['name']}-{name}", metadata["namespace"])
+        pods = [(PODS, cluster, pod) for _, pod, _ in _pods_of(job)]
+        for resource, owner, name in (*pods, (RAY_CLUSTERS, job, f"{metadata['name']}-c")):
+            found = await self.kube.find(resource, name, metadata["namespace"])
             owners = found["metadata"].get("ownerReferences", []) if found else []
             if found and (owner is None or owner["metadata"]["uid"] in [o["uid"] for o in owners]):
                 await delete(self.kube, resource, found)
@@ -211,6 +250,18 @@ class SimulatedKubeRay:
 
     def _timestamp(self) -> str:
         return datetime.fromtimestamp(self.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _pods_of(job: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return role, name and template of each pod that a RayJob's cluster has."""
+    name, spec = job["metadata"]["name"], job["spec"].get("rayClusterSpec") or {}
+    workers = [
+        ("worker", f"{name}-worker-{number}", group["template"])
+        for group in spec.get("workerGroupSpecs", [])
+        for number in range(group["replicas"])
+    ]
+    head = spec.get("headGroupSpec") or {"template": {"spec": {"containers": []}}}
+    return [("head", f"{name}-head", head["template"]), *workers]
 
 
 async def delete(kube: Any, resource: Resource, item: dict[str, Any]) -> None:

@@ -8,20 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_snake
 from ruamel.yaml import YAML
+from typer.testing import CliRunner
 
 import distillery
 from argocd.argo import JOB
 from chart.rendering import CHART
 from distillery.api.v1alpha1.conditions import Reason
-from distillery.api.v1alpha1.distillation_profile import DistillationProfile
+from distillery.api.v1alpha1.distillation_profile import DistillationProfile, ProfileSpec
+from distillery.cli.app import app
 from distillery.controller.telemetry import Metrics
 from distillery.manifests.rayjob import pod_problems
 from distillery.manifests.templates import CONTAINER_FIELDS, POD_FIELDS
 from distillery.planning.profile import BuiltinProfile, resolve
+from distillery.stages.versions import READERS
 
 DOCS = CHART.parents[1] / "docs"
 PACKAGE = Path(distillery.__file__).parent
+runner = CliRunner()
 
 
 def blocks(page: str) -> list[Any]:
@@ -101,3 +106,39 @@ def test_every_action_is_described() -> None:
     defined = {path.parent.name for path in (JOB / "actions").glob("*/action.lua")}
     assert {name for name in defined if not name.startswith("rerun-")} <= named
     assert {"rerun-dataset", "rerun-evaluation"} <= named
+
+
+def test_what_the_page_on_upgrades_names_exists() -> None:
+    page = (DOCS / "upgrade.md").read_text()
+    commands = re.findall(r"^ *(kubectl|helm) (.*?)(?<!\\\\)$", page, re.DOTALL | re.MULTILINE)
+    assert [program for program, _ in commands] == ["kubectl", "helm", "kubectl"]
+    values = YAML(typ="safe", pure=True).load(CHART / "values.yaml")
+    for name in ["workerImage", *re.findall(r"--set-string ([A-Za-z.]+)=", page)]:
+        place = values
+        for part in name.split("."):
+            assert part in place, name
+            place = place[part]
+    for path in re.findall(r"charts/[a-z/]+", page):
+        assert (CHART.parents[1] / path).exists(), path
+    for link in re.findall(r"\]\(([^)#]+)", page):
+        assert (DOCS / link).exists(), link
+    for field in re.findall(r"`spec\.([a-zA-Z]+)`", page):
+        assert to_snake(field) in ProfileSpec.model_fields, field
+    definition = YAML(typ="safe", pure=True).load(CHART / "crds/distillery.dev_distillationprofiles.yaml")
+    assert f"kubectl get {definition['spec']['names']['plural']} " in page
+    assert runner.invoke(app, ["--version"]).exit_code == 0
+    reasons = set(re.findall(r"`([A-Z][A-Za-z]+)`", page))
+    assert reasons <= {*(reason.value for reason in Reason), "ArtifactTooNew"}
+
+
+def test_every_version_of_an_assignment_is_listed_with_the_workers_that_read_it() -> None:
+    table = (
+        (DOCS / "upgrade.md").read_text().partition("| version of an assignment |")[2].partition("\n\n")[0]
+    )
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+    assert {int(version): release for version, release in rows} == READERS
+
+
+@pytest.mark.parametrize("page", ["docs/install.md", "README.md"])
+def test_the_page_on_upgrades_is_found(page: str) -> None:
+    assert "upgrade.md)" in (CHART.parents[1] / page).read_text()

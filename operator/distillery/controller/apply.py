@@ -21,14 +21,17 @@ from distillery.manifests.configmap import assignment_map, record_map, reports_m
 from distillery.manifests.metadata import JOB_UID_LABEL
 from distillery.manifests.names import attempt_name, record_name, reports_name
 from distillery.manifests.rayjob import rayjob
+from distillery.manifests.shape import shape_of
 from distillery.manifests.sizing import gpus_in, workers_of
 from distillery.planning.bookkeeping import Removal
 from distillery.planning.children import Child, RayJobView
 from distillery.planning.decision import Submit
 from distillery.planning.observing import Facts, is_live
 from distillery.planning.ownership import children_of, controlled_by
-from distillery.planning.record import AttemptRecord, JobRef
+from distillery.planning.record import AttemptRecord, JobRef, Needs
 from distillery.stages.assignment import Assignment, attempt_key
+from distillery.stages.stage import StageName
+from distillery.stages.versions import READERS
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +104,11 @@ class Applier:
         assignment = _assignment(subject, decision)
         body = _rendered(subject, name, assignment)
         await self._confirm_absence(ref, facts)
-        if key not in facts.entries:
-            entry = _entry(subject, decision, name, gpus_in(body), facts.now)
+        known = facts.entries.get(key)
+        entry = known or _entry(subject, decision, name, gpus_in(body), facts.now)
+        made = {"needs": _needs(subject, assignment), "shape": shape(subject, run.stage)}
+        entry = entry.model_copy(update=made)
+        if entry != known:
             await self.write_record(record, {**noted, key: entry})
         await self._rights.ensure(ref, subject.profile)
         await self._belongings.adopt_or_create(CONFIG_MAPS, ref, assignment_map(ref, name, assignment))
@@ -197,6 +203,30 @@ def _entry(subject: Subject, decision: Submit, name: str, gpus: int, now: float)
     )
 
 
+def shapes(subject: Subject, facts: Facts) -> dict[StageName, str]:
+    """Return what the pods of attempts that have not begun their work would be made from now, by stage."""
+    waiting = {
+        entry.stage
+        for key, entry in facts.entries.items()
+        if entry.shape and entry.ended_at is None and key not in facts.reports
+    }
+    return {stage: shape(subject, stage) for stage in waiting}
+
+
+def shape(subject: Subject, stage: StageName) -> str:
+    """Return what the pods of a stage are made from."""
+    storage = subject.job.spec.storage
+    assert storage is not None  # the intake refuses a job without one
+    return shape_of(subject.job.spec, storage, subject.profile, stage)
+
+
+def _needs(subject: Subject, assignment: Assignment) -> Needs | None:
+    if assignment.version == 1:
+        return None
+    release, profile = READERS[assignment.version], subject.profile
+    return Needs(version=assignment.version, release=release, image=profile.image, profile=profile.name)
+
+
 def _assignment(subject: Subject, decision: Submit) -> Assignment:
     storage = subject.job.spec.storage
     assert storage is not None  # the intake refuses a job without one
@@ -208,4 +238,4 @@ def _assignment(subject: Subject, decision: Submit) -> Assignment:
         record=record_name(subject.ref),
         reports=reports_name(subject.ref),
         workers=workers_of(subject.job.spec, decision.run.stage),
-    )
+    ).versioned()

@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from distillery.planning.children import Child
+from distillery.planning.children import Child, ClusterView, PodView
+
+MOST_LOST = 50
+"""Lost pods that are remembered per job; beyond these the oldest are forgotten."""
 
 JobKey = tuple[str, str]
 """Namespace and name of a DistillationJob."""
@@ -42,12 +45,21 @@ class Cache:
         self._families: dict[Family, set[str]] = {}
         self._jobs: dict[str, KnownJob] = {}
         self._gone: dict[str, int] = {}
+        self._lost: dict[str, list[PodView]] = {}
         self._stamp = 0
 
     def children(self, namespace: str, job_uid: str) -> tuple[Child, ...]:
         """Return what says in a job's namespace that it is one of its RayJobs, RayClusters and pods."""
         uids = self._families.get((namespace, job_uid), ())
         return tuple(self._entries[uid].view for uid in sorted(uids))
+
+    def lost(self, job_uid: str) -> tuple[PodView, ...]:
+        """Return pods that are gone while their Ray cluster is there, as they were last seen.
+
+        KubeRay puts others in their place and keeps no count. It is only for people, so it may begin anew with the
+        process.
+        """
+        return tuple(self._lost.get(job_uid, ()))
 
     def upsert(self, view: Child) -> bool:
         """Take what an event has shown. Returns: whether that says something new."""
@@ -64,6 +76,9 @@ class Cache:
         """Take a deletion; that of an object that lost its labels counts as one."""
         self._stamp += 1
         self._gone[view.uid] = self._stamp
+        known = self._entries.get(view.uid)
+        if known is not None and _family(known.view) == _family(view):
+            known.view = view  # how it ended
         self._drop(view.uid)
 
     def mark(self) -> int:
@@ -101,6 +116,7 @@ class Cache:
     def forget_job(self, uid: str) -> None:
         """Drop a DistillationJob that is gone. Its children follow when they are deleted themselves."""
         self._jobs.pop(uid, None)
+        self._lost.pop(uid, None)
 
     def has_job(self, key: JobKey) -> bool:
         """Say whether a job of this name exists, maybe a newer one than the one that was deleted."""
@@ -134,9 +150,29 @@ class Cache:
         family = _family(entry.view)
         members = self._families[family]
         members.discard(uid)
+        self._remember(entry.view, members)
         if not members:
             del self._families[family]
+
+    def _remember(self, view: Child, left: Iterable[str]) -> None:
+        """Keep a pod that was lost while its Ray cluster is there, and drop those of a cluster that is gone."""
+        lost = self._lost.get(view.job_uid, [])
+        if isinstance(view, ClusterView):
+            lost = [pod for pod in lost if _owner_uid(pod) != view.uid]
+        elif isinstance(view, PodView) and any(_lives(self._entries[uid].view, view) for uid in left):
+            lost = [*lost, view][-MOST_LOST:]
+        self._lost.pop(view.job_uid, None)
+        if lost:
+            self._lost[view.job_uid] = lost
 
 
 def _family(view: Child) -> Family:
     return view.namespace, view.job_uid
+
+
+def _lives(cluster: Child, pod: PodView) -> bool:
+    return isinstance(cluster, ClusterView) and cluster.uid == _owner_uid(pod) and not cluster.terminating
+
+
+def _owner_uid(pod: PodView) -> str:
+    return pod.owner.uid if pod.owner is not None else ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.cache import Cache
 from distillery.controller.refusal import Refused
+from distillery.planning.children import Child, PodView
 from distillery.planning.observing import Facts
 from distillery.planning.ownership import Parents, children_of
-from distillery.planning.record import JobRef, parse_record
+from distillery.planning.record import AttemptRecord, JobRef, parse_record
 from distillery.planning.reports import accept_reports, newer
 from distillery.stages.report import Report
 
@@ -87,5 +88,19 @@ class Observer:
             heard={key: known.at for key, known in heard.items()},
             now=now,
             parents=memory.parents,
+            lost=_lost(ref, children, self._cache.lost(ref.uid), entries, parents),
         )
         return facts, complaints
+
+
+def _lost(
+    ref: JobRef,
+    children: Sequence[Child],
+    lost: Sequence[PodView],
+    entries: Mapping[str, AttemptRecord],
+    parents: Parents,
+) -> tuple[PodView, ...]:
+    """Return the pods among those lost that were the job's own."""
+    uids = {pod.uid for pod in lost}
+    own = children_of(ref, (*children, *lost), entries, parents) if lost else ()
+    return tuple(pod for pod in own if isinstance(pod, PodView) and pod.uid in uids)

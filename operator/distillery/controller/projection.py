@@ -5,10 +5,12 @@ What is not there or not understood is left empty: a projection never fails on w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from distillery.api.sizes import shortage
 from distillery.manifests.metadata import (
     ATTEMPT_LABEL,
     JOB_UID_LABEL,
@@ -27,6 +29,15 @@ EVICTIONS = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Terminated", "Pre
 """Reasons by which a kubelet or the node controller ends a pod from outside."""
 REFUSALS = frozenset({"UnexpectedAdmissionError", "NodeAffinity", "OutOfcpu", "OutOfmemory", "OutOfpods"})
 """Reasons by which a kubelet refuses a pod that the scheduler had given it: as good as an eviction."""
+
+REPLICA_FAILURE = "ReplicaFailure"
+"""Condition of a RayCluster one of whose pods cannot be created or deleted."""
+_CREATES = "FailedCreate"
+"""How its reasons begin that are about creating; their names stand before the message, too."""
+_REFUSES = re.compile(r"forbidden|exceeded quota|denied the request|failed calling webhook")
+"""How the API server words it. Releases of KubeRay without that condition say it in `status.reason` alone."""
+_SUFFIX = re.compile(r"((?:head|worker)-)[a-z0-9]{5}(?![-a-z0-9])")
+"""KubeRay tries each time under another name, which would make a new message of the same refusal."""
 
 Document = Mapping[str, Any]
 
@@ -50,7 +61,8 @@ def project_rayjob(document: Document) -> RayJobView:
 def project_cluster(document: Document) -> ClusterView:
     """Return the view of a RayCluster."""
     terminating = bool(_part(document, "metadata").get("deletionTimestamp"))
-    return ClusterView(**_identity(document), terminating=terminating)
+    refusal, held = _refusal(_part(document, "status"))
+    return ClusterView(**_identity(document), terminating=terminating, refusal=refusal, held=held)
 
 
 def project_pod(document: Document) -> PodView:
@@ -66,6 +78,9 @@ def project_pod(document: Document) -> PodView:
         trouble=trouble,
         message=eviction if evicted else message,
         evicted=evicted,
+        ended=_ended(status),
+        unready_since=_unready_since(status),
+        shortage=_shortage(spec),
         node=_text(spec, "nodeName"),
         terminating_at=_seconds(metadata.get("deletionTimestamp")),
         oom_killed=any(_reason_of_end(container) == "OOMKilled" for container in _containers(status)),
@@ -108,6 +123,54 @@ def _owner(metadata: Document) -> Owner | None:
             group = _text(reference, "apiVersion").rpartition("/")[0]
             return Owner(group, *(_text(reference, part) for part in ("kind", "name", "uid")))
     return None
+
+
+def _refusal(status: Document) -> tuple[str, bool]:
+    """Return why KubeRay cannot create or delete a pod, and whether it is about creating; or nothing."""
+    for condition in _conditions(status):
+        if condition.get("type") == REPLICA_FAILURE and condition.get("status") == "True":
+            reason = _text(condition, "reason")
+            words = _text(condition, "message").removeprefix(reason).strip() or reason
+            return _SUFFIX.sub(r"\1…", words), reason.startswith(_CREATES)
+    words = _text(status, "reason")
+    return _SUFFIX.sub(r"\1…", words), _REFUSES.search(words) is not None
+
+
+def _ended(status: Document) -> str:
+    """Return how the containers of a pod ended, which do not start again; a prepared one ends well, and has done."""
+    for container in _containers(status):
+        terminated = _part(_part(container, "state"), "terminated")
+        code = terminated.get("exitCode")
+        prepares = container in list(_mappings(status.get("initContainerStatuses")))
+        if not terminated or (prepares and code == 0):
+            continue
+        name, reason = _text(container, "name"), _text(terminated, "reason")
+        told = f"container {name} ended with exit code {code}" + (f" ({reason})" if reason else "")
+        return f"{told}: {_text(terminated, 'message')}".removesuffix(": ")[:MAX_MESSAGE]
+    if status.get("phase") in ("Succeeded", "Failed"):
+        return f"it {_text(status, 'phase').lower()}: {_text(status, 'message')}".removesuffix(": ")
+    return ""
+
+
+def _unready_since(status: Document) -> float | None:
+    """Return since when a pod runs without being ready: Ray has not started in it, or its probes fail."""
+    if status.get("phase") != "Running":
+        return None
+    for condition in _conditions(status):
+        if condition.get("type") == "Ready" and condition.get("status") == "False":
+            return _seconds(condition.get("lastTransitionTime"))
+    return None
+
+
+def _shortage(spec: Document) -> str:
+    """Say what of the Ray container's resources, the first's, is less than Ray needs."""
+    first = next(iter(_mappings(spec.get("containers"))), {})
+    resources = _part(first, "resources")
+    requests, limits = (
+        {name: str(amount) for name, amount in _part(resources, part).items()}
+        for part in ("requests", "limits")
+    )
+    return shortage(requests, limits)
 
 
 def _evicted(status: Document) -> tuple[str, str]:

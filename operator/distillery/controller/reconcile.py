@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, assert_never
 
+from distillery.api.sizes import small_workers
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
-from distillery.controller.apply import Applier
+from distillery.controller.apply import Applier, shapes
 from distillery.controller.cache import Cache
 from distillery.controller.explaining import explained, reason_of
 from distillery.controller.halting import Halted, Halting
@@ -107,8 +108,16 @@ class Reconciler:
         facts, complaints = self._observer.facts(look.ref, record, reports)
         look.complaints += complaints
         notes = noted(facts)
+        look.complaints += _small(subject)
         facts = replace(facts, entries={**facts.entries, **notes})
-        observed = observe(facts, subject.plan, look.control, _patience(subject), subject.snapshot.since)
+        observed = observe(
+            facts,
+            subject.plan,
+            look.control,
+            _patience(subject),
+            subject.snapshot.since,
+            shapes(subject, facts),
+        )
         decision = decide(subject.plan, observed, facts.now)
 
         def status(decided: Decision) -> Status:
@@ -229,6 +238,10 @@ class Reconciler:
             except Exception as unwritten:  # noqa: BLE001  the first fault is the one that the queue should see
                 log.warning("the status cannot be written: %s", unwritten)
         await self._telling.warn(look.document, reason_of(error), explained(error))
+
+
+def _small(subject: Subject) -> list[str]:
+    return [f"{Reason.WORKERS_TOO_SMALL}: {problem}" for problem in small_workers(subject.job.spec)]
 
 
 def _patience(subject: Subject) -> Patience:

@@ -49,10 +49,12 @@ def _updates(entry: AttemptRecord, facts: Facts) -> dict[str, object]:
     clusters = [child.created_at for child in children if isinstance(child, ClusterView)]
     gone = _gone_at(entry, facts)
     updates: dict[str, object] = {}
-    if entry.gpus and entry.cluster_at is None and clusters:
-        updates["cluster_at"] = min(clusters)
-    if entry.cluster_at is not None and not clusters:  # in the queue again, or over
+    taken = facts.pods(entry).takes_gpus
+    if entry.gpus and entry.cluster_at is None and taken:
+        updates["cluster_at"] = min(clusters) if entry.held_at is None else facts.now
+    if entry.cluster_at is not None and not taken:  # in the queue again, refused or over
         updates |= {"gpu_seconds": gpu_seconds(entry, gone), "cluster_at": None}
+    updates |= _held(entry, facts)
     failure = shown_failure(entry, facts)
     if failure is not None and failure != entry.failure and (report is None or report.result is None):
         updates["failure"] = failure
@@ -82,6 +84,16 @@ def _links(entry: AttemptRecord, children: Iterable[Child]) -> dict[str, object]
     return links
 
 
+def _held(entry: AttemptRecord, facts: Facts) -> dict[str, object]:
+    """Note that pods cannot be created, and when they can again: the wait for them starts anew then."""
+    held = facts.pods(entry).held
+    if held and entry.held_at is None:
+        return {"held_at": facts.now}
+    if not held and entry.held_at is not None:
+        return {"held_at": None, "freed_at": facts.now}
+    return {}
+
+
 def _gone_at(entry: AttemptRecord, facts: Facts) -> float:
     """Return when the last of an attempt was gone, at the latest: nobody may have looked for hours."""
     report = facts.reports.get(entry.key)
@@ -94,7 +106,8 @@ def _gone_at(entry: AttemptRecord, facts: Facts) -> float:
 def _unseen(entry: AttemptRecord, children: Iterable[Child], gone: float) -> dict[str, object]:
     """Count the GPUs of an attempt whose cluster came and went while nobody looked."""
     begun = next((c.started_at for c in children if isinstance(c, RayJobView) and c.started_at), None)
-    if begun is None or entry.cluster_at is not None or entry.gpu_seconds:
+    held = entry.held_at is not None or entry.freed_at is not None
+    if begun is None or entry.cluster_at is not None or entry.gpu_seconds or held:
         return {}
     return {"gpu_seconds": entry.gpus * max(0.0, gone - begun)}
 

@@ -66,7 +66,11 @@ class RayJobView:
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """A RayCluster."""
+    """A RayCluster.
+
+    `refusal` has the API server's words where KubeRay may not create or delete a pod: a quota, Pod Security, a webhook,
+    a missing ServiceAccount. `held` says that it is about creating: what waits for that is nobody's failure.
+    """
 
     namespace: str
     name: str
@@ -75,6 +79,8 @@ class ClusterView:
     key: str
     created_at: float
     terminating: bool = False
+    refusal: str = ""
+    held: bool = False
     owner: Owner | None = None
     managed: bool = False
     version: int = field(default=0, compare=False)
@@ -86,7 +92,9 @@ class PodView:
 
     `trouble` and `message` say why it does not run: `Unschedulable` with the scheduler's words, or the reason of a
     waiting container (`ImagePullBackOff`, `CreateContainerConfigError`). `evicted` says that it was taken away:
-    preempted, evicted, or its node is lost. `terminating_at` is when its grace period ends.
+    preempted, evicted, or its node is lost. `ended` is how its containers ended, who are not restarted; `unready_since`
+    is since when it runs without being ready; `shortage` says what of its resources is less than Ray needs.
+    `terminating_at` is when its grace period ends.
     """
 
     namespace: str
@@ -101,6 +109,9 @@ class PodView:
     trouble: str = ""
     message: str = ""
     evicted: str = ""
+    ended: str = ""
+    unready_since: float | None = None
+    shortage: str = ""
     node: str = ""
     terminating_at: float | None = None
     oom_killed: bool = False

@@ -19,7 +19,8 @@ class Attempt:
 
     The rest is known on a cluster only: `created` is false where it was recorded but nothing of it was ever seen;
     `stop_reason` is why it was told to stop; `failure` is what the cluster showed where the worker could not say it;
-    `trouble` is why its pods do not run; `pending_since` and `heard_at` start the watchdogs' clocks.
+    `trouble` is what is wrong with its pods, `at_work` says that its worker has spoken and may go on meanwhile;
+    `shape` is what its pods were made from; `pending_since` and `heard_at` start the watchdogs' clocks.
     """
 
     stage: StageName
@@ -38,6 +39,8 @@ class Attempt:
     failure: Failure | None = None
     max_cost_micro: int | None = None
     trouble: str = ""
+    at_work: bool = False
+    shape: str = ""
     pending_since: float | None = None
     heard_at: float | None = None
 
@@ -79,6 +82,8 @@ class Observed:
     """What people have asked for beside the spec."""
     patience: Patience = field(default_factory=Patience)
     """The watchdogs' limits."""
+    shapes: Mapping[StageName, str] = field(default_factory=dict)
+    """What the pods of a stage would be made from now, where an attempt might be replaced for it."""
 
     def attempts_of(self, stage: StageName) -> tuple[Attempt, ...]:
         """Return the attempts of a stage, oldest first."""

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.control import Control
-from distillery.planning.failures import WATCHDOGS
+from distillery.planning.failures import WATCHDOGS, worker_refusal
 from distillery.planning.observed import Attempt, Observed, Patience
 from distillery.planning.ownership import Parents
 from distillery.planning.plan import Plan
+from distillery.planning.pods import Pods
 from distillery.planning.record import AttemptRecord
 from distillery.stages.report import Failure, Outcome, Report
+from distillery.stages.stage import StageName
 
 LOST_NODE_SECONDS = 300.0
 """A pod that should have been gone for so long is on a node that is gone too."""
@@ -26,7 +28,7 @@ class Facts:
     """What was read from the cluster at `now`.
 
     `children` are the job's own, `parents` also those that are gone. `heard` says when each attempt's report was last
-    seen to change.
+    seen to change. `lost` are pods that are gone although their attempt goes on, as far as they were seen.
     """
 
     entries: Mapping[str, AttemptRecord]
@@ -35,10 +37,16 @@ class Facts:
     heard: Mapping[str, float]
     now: float
     parents: Parents = field(default_factory=Parents)
+    lost: Sequence[PodView] = ()
 
     def of(self, key: str) -> tuple[Child, ...]:
         """Return the children of one attempt."""
         return tuple(child for child in self.children if child.key == key)
+
+    def pods(self, entry: AttemptRecord) -> Pods:
+        """Return the children of one attempt, sorted."""
+        lost = [pod for pod in self.lost if pod.key == entry.key]
+        return Pods.of(entry.stage, self.of(entry.key), lost, self.now)
 
     def knows(self, key: str) -> bool:
         """Say whether anything of an attempt was ever seen; else it was recorded and never created."""
@@ -51,7 +59,12 @@ class Facts:
 
 
 def observe(
-    facts: Facts, plan: Plan, control: Control, patience: Patience, since: float | None = None
+    facts: Facts,
+    plan: Plan,
+    control: Control,
+    patience: Patience,
+    since: float | None = None,
+    shapes: Mapping[StageName, str] | None = None,
 ) -> Observed:
     """Put the facts together. What lies under another storage than the plan's is not there for it.
 
@@ -61,6 +74,7 @@ def observe(
         control: what people have asked for.
         patience: of the profile.
         since: when this generation was first met.
+        shapes: what the pods of a stage would be made from now, by stage, as far as it matters.
     """
     here = {
         key: report for key, report in facts.reports.items() if facts.entries[key].storage == plan.storage_uri
@@ -81,6 +95,7 @@ def observe(
         gpu_seconds=sum(gpu_seconds(entry, facts.now) for entry in facts.entries.values()),
         control=control,
         patience=patience,
+        shapes=shapes or {},
     )
 
 
@@ -94,12 +109,10 @@ def is_live(entry: AttemptRecord, facts: Facts) -> bool:
 def silent_at_work(facts: Facts) -> bool:
     """Say whether a live attempt has said nothing for about one look, though its head pod could be at work."""
     for entry in facts.entries.values():
-        heads = [child for child in facts.of(entry.key) if _is_head(child)]
-        if not is_live(entry, facts) or not any(
-            isinstance(pod, PodView) and not pod.trouble for pod in heads
-        ):
+        pods = facts.pods(entry)
+        if not is_live(entry, facts) or not pods.speaks:
             continue
-        since = facts.heard.get(entry.key, max(pod.created_at for pod in heads))
+        since = facts.heard.get(entry.key, max(pod.created_at for pod in pods.pods if pod.head))
         if facts.now - since >= SILENT_SECONDS:
             return True
     return False
@@ -111,7 +124,19 @@ def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
         return entry.failure  # what comes of it, such as silence, is no failure of its own
     if entry.control == "stop" and entry.control_reason in WATCHDOGS:
         return _infrastructure(entry.control_reason, entry.control_message)
-    children = facts.of(entry.key)
+    children, report = facts.of(entry.key), facts.reports.get(entry.key)
+    failed = [c.message for c in children if isinstance(c, RayJobView) and c.deployment_status == "Failed"]
+    refused = worker_refusal(entry, report, failed[0] if failed else "")
+    shown = _pods_failure(children) or refused or _jobs_failure(children)
+    if shown is not None:
+        return shown
+    if entry.failure is None and report is not None and report.state == "stopped":
+        message = f"{entry.stage} attempt {entry.attempt} was interrupted from outside"
+        return Failure(failure_class="preemption", reason=Reason.INTERRUPTED, message=message)
+    return entry.failure
+
+
+def _pods_failure(children: Sequence[Child]) -> Failure | None:
     for pod in (child for child in children if isinstance(child, PodView)):
         if pod.evicted:
             message = f"pod {pod.name} was taken away: {pod.message or pod.evicted}"
@@ -119,6 +144,10 @@ def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
         if pod.oom_killed:
             message = f"pod {pod.name} ran out of memory: raise its memory limit in the profile, then retry"
             return _infrastructure(Reason.OUT_OF_MEMORY, message)
+    return None
+
+
+def _jobs_failure(children: Sequence[Child]) -> Failure | None:
     for job in (child for child in children if isinstance(child, RayJobView)):
         if job.deployment_status == "ValidationFailed":
             return Failure(failure_class="user", reason=Reason.RAY_JOB_INVALID, message=job.message)
@@ -126,11 +155,7 @@ def shown_failure(entry: AttemptRecord, facts: Facts) -> Failure | None:
             return _infrastructure(
                 job.reason or Reason.RAY_JOB_FAILED, job.message or "KubeRay gave the job up"
             )
-    report = facts.reports.get(entry.key)
-    if entry.failure is None and report is not None and report.state == "stopped":
-        message = f"{entry.stage} attempt {entry.attempt} was interrupted from outside"
-        return Failure(failure_class="preemption", reason=Reason.INTERRUPTED, message=message)
-    return entry.failure
+    return None
 
 
 def gpu_seconds(entry: AttemptRecord, now: float) -> float:
@@ -142,7 +167,7 @@ def gpu_seconds(entry: AttemptRecord, now: float) -> float:
 
 def _attempt(entry: AttemptRecord, facts: Facts) -> Attempt:
     children, report = facts.of(entry.key), facts.reports.get(entry.key)
-    live = is_live(entry, facts)
+    live, pods = is_live(entry, facts), facts.pods(entry)
     ended = entry.ended_at
     if report is not None and not live and (ended is None or report.result is not None):
         ended = report.at  # a result counts from when it was committed, not from when its pods were gone
@@ -162,9 +187,11 @@ def _attempt(entry: AttemptRecord, facts: Facts) -> Attempt:
         stop_reason=entry.control_reason,
         failure=shown_failure(entry, facts),
         max_cost_micro=entry.max_cost_micro,
-        trouble=_trouble(children),
-        pending_since=_pending_since(children),
-        heard_at=_heard_at(entry.key, children, facts),
+        trouble=pods.trouble,
+        at_work=report is not None and pods.speaks,
+        shape=entry.shape,
+        pending_since=pods.pending_since(entry.freed_at),
+        heard_at=pods.silent_since(facts.heard.get(entry.key), entry.freed_at),
     )
 
 
@@ -176,39 +203,6 @@ def _counts(child: Child, now: float) -> bool:
             return True
         case PodView():
             return child.terminating_at is None or now - child.terminating_at < LOST_NODE_SECONDS
-
-
-def _trouble(children: Sequence[Child]) -> str:
-    """Say why pods do not run: the head first, since the workers wait for it."""
-    pods = sorted((c for c in children if isinstance(c, PodView)), key=lambda pod: (not pod.head, pod.name))
-    for pod in pods:
-        if pod.trouble:
-            return f"pod {pod.name}: {pod.trouble}: {pod.message}".removesuffix(": ")
-    if any(isinstance(child, RayJobView) and child.suspended for child in children):
-        return "waiting in the queue"
-    return ""
-
-
-def _pending_since(children: Sequence[Child]) -> float | None:
-    """Return since when pods could have come up; time in a queue does not count."""
-    jobs = [child for child in children if isinstance(child, RayJobView)]
-    if any(job.suspended for job in jobs):
-        return None
-    clusters = [child.created_at for child in children if isinstance(child, ClusterView)]
-    return min(clusters or [job.created_at for job in jobs], default=None)
-
-
-def _heard_at(key: str, children: Sequence[Child], facts: Facts) -> float | None:
-    """Return since when a worker is silent: in a queue it cannot speak, and a new Ray cluster needs time to."""
-    heard = facts.heard.get(key)
-    if heard is None or any(isinstance(child, RayJobView) and child.suspended for child in children):
-        return None
-    begun = [child.created_at for child in children if isinstance(child, ClusterView) or _is_head(child)]
-    return max([heard, *begun])
-
-
-def _is_head(child: Child) -> bool:
-    return isinstance(child, PodView) and child.head
 
 
 def spent_micro(reports: Mapping[str, Report]) -> int:

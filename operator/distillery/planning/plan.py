@@ -12,6 +12,7 @@ from distillery.stages.catalog import STAGES
 from distillery.stages.identity import recipe_of
 from distillery.stages.report import Outcome
 from distillery.stages.stage import StageName, StageRecipe, StageRun
+from distillery.stages.versions import version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def build_plan(
     last = len(STAGES) if until is None else [stage.name for stage in STAGES].index(until) + 1
     runs = tuple(
         StageRun(
+            version=version_of(params[entry.stage]),
             stage=entry.stage,
             recipe=entry.recipe,
             params=params[entry.stage].to_wire(),

@@ -93,6 +93,16 @@ def budget_was_lowered(situation: Situation) -> Decision | None:
     return None
 
 
+def attempt_is_outdated(situation: Situation) -> Decision | None:
+    """An attempt has not begun its work, and its pods would be made otherwise now: nothing is lost by replacing it."""
+    for attempt in situation.live:
+        wanted = situation.observed.shapes.get(attempt.stage)
+        if attempt.report is None and attempt.shape and wanted not in (None, attempt.shape):
+            message = f"{attempt.stage} attempt {attempt.number} has not begun, and its pods were edited"
+            return situation.stop(attempt, Reason.SUPERSEDED, message)
+    return None
+
+
 def attempt_is_silent(situation: Situation) -> Decision | None:
     """The worker has not been heard for too long, or its pods never came up."""
     patience = situation.observed.patience
@@ -122,11 +132,13 @@ def attempt_is_live(situation: Situation) -> Decision | None:
     name = f"{attempt.stage} attempt {attempt.number}"
     if attempt.stop_requested:
         return Wait(Reason.STOPPING, f"waiting for {name} to stop")
-    if attempt.trouble and attempt.report is None:
+    cleaning = situation.cleaning_up(attempt)
+    if cleaning is not None:
+        return cleaning
+    if attempt.trouble and not attempt.at_work:
         return Wait(Reason.WAITING_FOR_PODS, f"{name}: {attempt.trouble}", situation.deadline)
-    return situation.cleaning_up(attempt) or Wait(
-        Reason.STAGE_RUNNING, f"{name} is running", situation.deadline
-    )
+    beside = f"; {attempt.trouble}" if attempt.trouble else ""
+    return Wait(Reason.STAGE_RUNNING, f"{name} is running{beside}", situation.deadline)
 
 
 def review_is_pending(situation: Situation) -> Decision | None:
@@ -209,6 +221,7 @@ CHECKS: tuple[Check, ...] = (
     deadline_has_passed_at_work,
     gpu_hours_are_used_up,
     budget_was_lowered,
+    attempt_is_outdated,
     attempt_is_silent,
     attempt_is_live,
     failure_is_final,

@@ -23,12 +23,27 @@ class JobRef:
     uid: str
 
 
+class Needs(WireModel):
+    """What an attempt needs of its worker image, kept where not every release will do.
+
+    `version` is that of its assignment, `release` the oldest whose workers read it, `image` what its pods run, and
+    `profile` names where that was said, if not in the operator's own settings.
+    """
+
+    version: int
+    release: str
+    image: str
+    profile: str | None = None
+
+
 class AttemptRecord(WireModel):
     """What the operator knows about one attempt and must not forget. Times are in seconds since the epoch.
 
     `name` is that of its RayJob, `storage` the URI under which it works, `cluster_at` when its Ray cluster began.
     `control` is what the worker is told; `control_reason` and `control_message` say why. `failure` is what the cluster
     showed where the worker could not say it. `gpu_seconds` is the lifetime of its Ray clusters times their GPUs.
+    `shape` is the digest of what its pods were made from. Its pods could not be created since `held_at`, or until
+    `freed_at`.
     `ray_job_uid` and `ray_cluster_uids` are those of its RayJob and Ray clusters as seen: what they control is its own
     after they are gone.
     """
@@ -52,6 +67,10 @@ class AttemptRecord(WireModel):
     cluster_at: float | None = None
     gpus: int = 0
     gpu_seconds: float = 0.0
+    needs: Needs | None = None
+    shape: str = ""
+    held_at: float | None = None
+    freed_at: float | None = None
     ray_job_uid: str = ""
     ray_cluster_uids: list[str] = []
 

@@ -283,7 +283,8 @@ def _progress(plan: Plan, observed: Observed, frontier: Frontier, decision: Deci
         progress = report.progress
         if progress.total:
             done += WEIGHTS[frontier.run.stage] * min(1.0, progress.done / progress.total)
-        message = progress.message or f"{progress.done} of {progress.total or '?'} {progress.unit}"
+        if not (isinstance(decision, Wait) and decision.reason == Reason.WAITING_FOR_PODS):
+            message = progress.message or f"{progress.done} of {progress.total or '?'} {progress.unit}"
         remaining = progress.remaining_seconds
     return JobProgress(
         percent=round(100 * done / total, 1),
