@@ -183,6 +183,6 @@ def test_storing_never_changes_a_digest(
 
 def test_ten_thousand_rows_are_digested_in_seconds() -> None:
     rows = [completion(number, tokens=0) for number in range(10_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     rows_digest(rows, COMPLETIONS)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

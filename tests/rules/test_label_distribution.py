@@ -265,10 +265,10 @@ def test_twenty_thousand_answers_take_seconds() -> None:
         ]
         for row in range(2000)
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     for steps in rows:
         label_distribution(steps, TICKETS)
-    assert (time.perf_counter() - start) * 10 < 30
+    assert (time.process_time() - start) * 10 < 30
 
 
 def test_logprobs_are_natural() -> None:

@@ -299,6 +299,6 @@ def test_twenty_thousand_rows_with_logprobs_take_seconds(world: World) -> None:
     inputs = [an_input(f"{row:05}") for row in range(rows)]
     completions = [a_completion(f"{row:05}", logprobs=alternatives) for row in range(rows)]
     context = world.context(inputs, completions)
-    start = time.perf_counter()
+    start = time.process_time()
     run(context)
-    assert (time.perf_counter() - start) * 20_000 / rows < 60
+    assert (time.process_time() - start) * 20_000 / rows < 60
