@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import children
 from chart.test_rights import ELECTION, JOBS, PROFILES
 from controller_world import MANIFEST, ended
 from distillery.api.v1alpha1.conditions import ConditionType, find_condition
@@ -95,15 +95,14 @@ async def operator(kubeconfig: Path, home: str, log: Path) -> AsyncIterator[None
         "PYTHONPATH": str(ROOT / "operator"),
     }
     with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, PROCESS], env=environment, stderr=stream, stdout=stream)
+        process = children.start([sys.executable, PROCESS], env=environment, stderr=stream, stdout=stream)
     try:
         yield
     except BaseException:
         sys.stderr.write(log.read_text()[-8000:])
         raise
     finally:
-        process.kill()
-        process.wait()
+        children.end(process)
 
 
 Scene = Callable[[Kube, SimulatedCluster], Coroutine[Any, Any, None]]
