@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+import children
 from controller_world import MANIFEST
 from distillery.api.v1alpha1.conditions import find_condition
 from distillery.api.v1alpha1.status import Status
@@ -140,7 +141,7 @@ def replicas(server: ApiServer, folder: Path, namespace: str) -> Iterator[list[R
                 "DISTILLERY_PORT": "0",
             }
             with log.open("wb") as stream:
-                process = subprocess.Popen(
+                process = children.start(
                     [sys.executable, "-c", PROCESS], env=environment, stderr=stream, stdout=stream
                 )
             started.append(Replica(process, log))
@@ -153,8 +154,7 @@ def replicas(server: ApiServer, folder: Path, namespace: str) -> Iterator[list[R
         raise
     finally:
         for replica in started:
-            replica.process.kill()
-            replica.process.wait()
+            children.end(replica.process)
 
 
 class Story:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import children
 from distillery.stages.assignment import Assignment
 from distillery.stages.report import Failure
 from distillery.stages.versions import NEWEST
@@ -40,7 +40,7 @@ def of_version(operator: Operator, version: int) -> Newer:
 @pytest.fixture(scope="module")
 def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first release's package, out of the history."""
-    archive = subprocess.run(
+    archive = children.run(
         ["git", "-C", ROOT, "archive", FIRST, "operator"], capture_output=True, check=False
     )
     if archive.returncode:
