@@ -1,6 +1,7 @@
 import asyncio
 import json
 import pickle
+import ssl
 from contextlib import aclosing
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from distillery.errors import DistilleryError, TransientError
 from distillery.kube import paging
 from distillery.kube.client import Kube
+from distillery.kube.connection import open_client
 from distillery.kube.errors import Exists, Expired, NoCluster, NotFound, Refused, Stale, Unavailable, Unusable
 from distillery.kube.resources import (
     CONFIG_MAPS,
@@ -322,3 +324,33 @@ def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_objects(tmp_path
     assert asked(scene()) == [[4000], [4000]]
     limits = [(query["limit"], query.get("continue")) for _, _, query, _ in script.requests]
     assert limits == [("100", None), ("25", None), ("50", "b"), ("12", "b")]
+
+
+def test_an_authority_without_the_newer_extensions_is_trusted_as_ever(tmp_path, monkeypatch):
+    """Python 3.13 sets this flag by default, and the authorities of many clusters do not stand up to it."""
+    usual = ssl.create_default_context
+
+    def strict(*args, **kwargs):
+        context = usual(*args, **kwargs)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\n"
+        "contexts: [{name: c, context: {cluster: c, user: u}}]\n"
+        "clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: u, user: {token: t}}]\n"
+    )
+
+    async def flags():
+        client, _ = await open_client(str(kubeconfig), None)
+        try:
+            context = client.rest_client.ssl_context
+            return context.verify_mode, context.check_hostname, context.verify_flags
+        finally:
+            await client.close()
+
+    mode, checks_host, found = asyncio.run(flags())
+    assert (mode, checks_host) == (ssl.CERT_REQUIRED, True)
+    assert not found & ssl.VERIFY_X509_STRICT
