@@ -3,7 +3,12 @@
 from hypothesis import settings
 
 from children import pytest_runtest_call
-from tools import pytest_addoption, pytest_report_teststatus, pytest_runtest_setup, pytest_terminal_summary
+from needed_tools import (
+    pytest_addoption,
+    pytest_report_teststatus,
+    pytest_runtest_setup,
+    pytest_terminal_summary,
+)
 
 __all__ = [
     "pytest_addoption",

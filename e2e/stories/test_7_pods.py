@@ -76,7 +76,7 @@ def test_a_starved_worker_is_replaced_by_an_edit_of_its_resources(
     site: Site, namespace: str, teacher: Teacher
 ) -> None:
     job = a_job(site, namespace, teacher, "starved")
-    starved = {"resources": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "100m"}}
+    starved = {"resources": {"cpu": "30m", "memory": "1Gi"}, "limits": {"cpu": "30m"}}
     job.spec["teacher"]["workers"] = {"replicas": 1, **starved}
     job.apply()
     job.completed("dataset", 240)

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import children
-from tools import helm
+from needed_tools import helm
 
 CHART = Path(__file__).parents[2] / "charts/distillery"
 Manifest = dict[str, Any]

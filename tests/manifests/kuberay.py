@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from tools import kuberay_crd
+from needed_tools import kuberay_crd
 
 
 @cache

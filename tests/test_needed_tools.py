@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import children
-from tools import TOOLS, summary
+from needed_tools import TOOLS, summary
 
 ROOT = Path(__file__).parents[1]
 CASE = """
@@ -33,7 +33,7 @@ def checkout(tmp_path: Path) -> Path:
     """A small one on a newcomer's machine."""
     folder = tmp_path / "check out"
     (folder / "tests").mkdir(parents=True)
-    for name in ("conftest.py", "tools.py", "children.py"):
+    for name in ("conftest.py", "needed_tools.py", "children.py"):
         shutil.copy(ROOT / "tests" / name, folder / "tests")
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "tests/test_some.py").write_text(CASE)
