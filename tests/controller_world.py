@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from distillery.api.v1alpha1.status import Status
@@ -96,10 +96,14 @@ class Faulty:
 
         return write
 
-    async def list(self, resource: Resource, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """List objects, and remember it."""
+    def scan(self, resource: Resource, *args: Any, **kwargs: Any) -> AsyncGenerator[list[Any], None]:
+        """List objects page by page, and remember it."""
         self.listed.append(resource.plural)
-        return await self._api.list(resource, *args, **kwargs)
+        return self._api.scan(resource, *args, **kwargs)
+
+    async def list(self, resource: Resource, *args: Any, **kwargs: Any) -> None:
+        """Fail: the operator holds no list of whole objects."""
+        raise AssertionError(f"{resource.plural} are held as a whole")
 
 
 class Told:

@@ -5,13 +5,15 @@ It makes thousands of whole runs cheap. What it stands for is proven against the
 
 from __future__ import annotations
 
+import builtins
 import pickle
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, TypeVar
 
 from distillery.kube.errors import Exists, NotFound, Stale
 from distillery.kube.resources import Resource
 
+T = TypeVar("T")
 Object = dict[str, Any]
 Key = tuple[str, str | None, str]
 WITH_STATUS = frozenset({"distillationjobs", "rayjobs", "rayclusters", "pods"})
@@ -54,6 +56,19 @@ class MemoryApi:
             and namespace in (None, place)
             and wanted.items() <= body["metadata"].get("labels", {}).items()
         ]
+
+    async def scan(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        view: Callable[[Object], T],
+        labels: str | None = None,
+        metadata_only: bool = False,
+    ) -> AsyncGenerator[builtins.list[T], None]:
+        """Yield a list one by one; nobody may rely on more being held than a page."""
+        for body in await self.list(resource, namespace, labels=labels):
+            yield [view({"metadata": body["metadata"]} if metadata_only else body)]
 
     async def create(self, resource: Resource, body: Object) -> Object:
         key = (resource.plural, body["metadata"].get("namespace"), body["metadata"]["name"])

@@ -72,6 +72,11 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
 
+CHAIN = "a0: &a0 x\n" + "".join(
+    f"a{n}: &a{n} {'[' * 30}*a{n - 1}{']' * 30}\n" for n in range(1, 40)
+)
+"""Each is a little deep, together they are far deeper than anything that recurses can follow."""
+
 REFUSED: dict[str, tuple[bytes | str, str]] = {
     "an empty file": ("", "job.yaml: the file is empty → write one object"),
     "a file of comments": ("# nothing\n", "job.yaml: the file is empty → write one object"),
@@ -184,6 +189,19 @@ REFUSED: dict[str, tuple[bytes | str, str]] = {
     "aliases that multiply": (
         BOMB,
         "job.yaml:5: the file holds more than 50,000 values once its aliases are followed → use fewer aliases",
+    ),
+    "aliases that make a text long": (
+        f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 50)}]",
+        "job.yaml:2: the file holds more than 4,194,304 characters once its aliases are followed → use fewer aliases",
+    ),
+    "aliases of keys that make a text long": (
+        f"a: &a {{{'x' * 1000}: 1}}\nb: [{', '.join(['*a'] * 5000)}]",
+        "job.yaml:2: the file holds more than 4,194,304 characters once its aliases are followed → use fewer aliases",
+    ),
+    "aliases that nest": (CHAIN, "job.yaml:4: values are nested more than 80 deep → flatten them"),
+    "aliases that nest in mappings": (
+        CHAIN.replace("[", "{k: ").replace("]", "}"),
+        "job.yaml:4: values are nested more than 80 deep → flatten them",
     ),
     "too many bytes": (
         "a" * (MAX_BYTES + 1),

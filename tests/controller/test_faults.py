@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ from written_worlds import world_as_written
 
 Answer = Callable[[str], Exception]
 """From what was asked to the error."""
-READS, WRITES = ("get", "find", "list"), ("create", "replace", "replace_status", "merge", "delete")
-API_VERBS = {"find": "get", "replace": "update", "replace_status": "update", "merge": "patch"}
+READS, WRITES = ("get", "find"), ("create", "replace", "replace_status", "merge", "delete")
+API_VERBS = {"find": "get", "replace": "update", "replace_status": "update", "merge": "patch", "scan": "list"}
 
 ANSWERS: dict[str, Answer] = {
     "403": lambda what: Forbidden(what, "exceeded quota: team, used: 5"),
@@ -80,7 +80,7 @@ class Call:
 CALLS = [
     Call("find", CONFIG_MAPS, "-profile-", "cannot read ConfigMap ticket-routing-uid1-profile-1"),
     Call("create", CONFIG_MAPS, "-profile-", "cannot create ConfigMap ticket-routing-uid1-profile-1"),
-    Call("list", DISTILLATION_PROFILES, "", "cannot list distillationprofiles"),
+    Call("scan", DISTILLATION_PROFILES, "", "cannot list distillationprofiles"),
     Call("find", CONFIG_MAPS, "-record", "cannot read ConfigMap ticket-routing-uid1-record"),
     Call("create", CONFIG_MAPS, "-record", "cannot create ConfigMap ticket-routing-uid1-record"),
     Call(
@@ -124,7 +124,6 @@ class Refusing:
 
     def __init__(self, world: World, call: Call, answer: Answer) -> None:
         self.on = True
-        self.listed: list[str] = []
         self._api = world.api
         self._call = call
         self._answer = answer
@@ -135,6 +134,8 @@ class Refusing:
 
     def __getattr__(self, verb: str) -> Any:
         method = getattr(self._api, verb)
+        if verb == "scan":
+            return self._scan
         if verb not in (*READS, *WRITES):
             return method
 
@@ -149,11 +150,15 @@ class Refusing:
 
         return call
 
+    async def _scan(self, resource: Resource, *args: Any, **kwargs: Any) -> AsyncGenerator[list[Any], None]:
+        if self.on and ("scan", resource) == (self._call.verb, self._call.resource):
+            raise self._answer(f"list {resource.path()}")
+        async for page in self._api.scan(resource, *args, **kwargs):
+            yield page
+
 
 def _names(verb: str, args: tuple[Any, ...]) -> tuple[str, str | None]:
     """Return name and namespace of the object that a call is about."""
-    if verb == "list":
-        return "", args[0] if args else None
     if verb in ("create", "replace", "replace_status"):
         return args[0]["metadata"]["name"], args[0]["metadata"].get("namespace")
     return args[0], args[-1] if len(args) > 1 else None
@@ -186,7 +191,7 @@ async def until_told(world: World, words: str) -> Condition:
 
 def sensible(call: Call, answer: str) -> bool:
     """Say whether an API server answers such a call so."""
-    if call.verb in ("find", "list"):
+    if call.verb in ("find", "scan"):
         return answer not in ("404", "409", "409-exists", "422")
     return call.verb == "create" or answer != "409-exists"
 

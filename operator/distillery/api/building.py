@@ -22,6 +22,8 @@ MAX_TAG = 256
 """Characters of a tag; no tag that is allowed comes near, and the library takes quadratic time to decode one."""
 MAX_VALUES = 50_000
 """Values after aliases are followed: no manifest comes near, a chain of aliases gets there at once."""
+MAX_TEXT = 4 * 1024 * 1024
+"""Characters of all texts after aliases are followed: what is written out as JSON has each of them."""
 
 # Escapes in double quotes can write what the text itself must not hold.
 _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
@@ -29,11 +31,19 @@ _NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 @dataclass(slots=True)
 class Marks:
-    """Where a value stands, and where the values inside it stand."""
+    """Where a value stands, where the values inside it stand, and how many, how long and how deep they are."""
 
     line: int
     inside: dict[str | int, Marks] = field(default_factory=dict)
     size: int = 1
+    text: int = 0
+    height: int = 0
+
+    def add(self, inner: Marks) -> None:
+        """Count a value that lies directly inside."""
+        self.size += inner.size
+        self.text += inner.text
+        self.height = max(self.height, inner.height + 1)
 
 
 def build(text: str, file: str) -> tuple[Any, Marks]:
@@ -53,6 +63,7 @@ class _Builder:
         self._events: Iterator[Any] = iter(())
         self._anchors: dict[str, tuple[Any, Marks]] = {}
         self._count = 0
+        self._text_count = 0
 
     def read(self) -> tuple[Any, Marks]:
         """Return the value of the only document."""
@@ -86,11 +97,10 @@ class _Builder:
         kind = type(event).__name__
         line = event.start_mark.line + 1
         if kind == "AliasEvent":
-            return self._alias(event.anchor, line)
-        if depth > MAX_DEPTH:
-            raise self._problem(line, f"values are nested more than {MAX_DEPTH} deep", "flatten them")
-        marks = Marks(line)
-        self._spend(1, line)
+            return self._alias(event.anchor, depth, line)
+        self._check_depth(depth, line)
+        marks = Marks(line, text=len(event.value) if kind == "ScalarEvent" else 0)
+        self._spend(marks, line)
         if kind == "ScalarEvent":
             value: Any = self._scalar(event, line)
         elif kind == "SequenceStartEvent":
@@ -103,12 +113,13 @@ class _Builder:
             self._anchors[event.anchor] = (value, marks)
         return value, marks
 
-    def _alias(self, anchor: str, line: int) -> tuple[Any, Marks]:
+    def _alias(self, anchor: str, depth: int, line: int) -> tuple[Any, Marks]:
         if anchor not in self._anchors:
             message = f"*{anchor} is used, but no finished value before it is called &{anchor}"
             raise self._problem(line, message, "define it first, or put the value in quotes")
         value, marks = self._anchors[anchor]
-        self._spend(marks.size, line)
+        self._check_depth(depth + marks.height, line)
+        self._spend(marks, line)
         return _copied(value), marks
 
     def _sequence(self, marks: Marks, depth: int) -> list[Any]:
@@ -116,7 +127,7 @@ class _Builder:
         while type(event := next(self._events)).__name__ != "SequenceEndEvent":
             value, inner = self._value(event, depth + 1)
             marks.inside[len(items)] = inner
-            marks.size += inner.size
+            marks.add(inner)
             items.append(value)
         return items
 
@@ -130,14 +141,15 @@ class _Builder:
                 message = f"the key {key!r} is written twice, first in line {first}"
                 raise self._problem(line, message, "keep one of them")
             value, inner = self._value(next(self._events), depth + 1)
-            marks.inside[key] = Marks(line, inner.inside, inner.size)
-            marks.size += inner.size
+            marks.inside[key] = Marks(line, inner.inside)
+            marks.add(inner)
+            marks.text += len(key)
             entries[key] = value
         return entries
 
     def _key(self, event: Any, line: int) -> str:
         key = (
-            self._value(event, MAX_DEPTH)[0]
+            self._value(event, 0)[0]
             if type(event).__name__ in ("ScalarEvent", "AliasEvent")
             else None
         )
@@ -167,11 +179,18 @@ class _Builder:
         if tag not in (None, "!", STANDARD_TAGS + kind):
             raise self._problem(line, f"the tag {short_tag(tag)} is not allowed here", "remove it")
 
-    def _spend(self, values: int, line: int) -> None:
-        self._count += values
-        if self._count > MAX_VALUES:
-            message = f"the file holds more than {MAX_VALUES:,} values once its aliases are followed"
-            raise self._problem(line, message, "use fewer aliases")
+    def _check_depth(self, depth: int, line: int) -> None:
+        if depth > MAX_DEPTH:
+            raise self._problem(line, f"values are nested more than {MAX_DEPTH} deep", "flatten them")
+
+    def _spend(self, marks: Marks, line: int) -> None:
+        """Count what is new, or what an alias repeats."""
+        self._count += marks.size
+        self._text_count += marks.text
+        for count, most, what in ((self._count, MAX_VALUES, "values"), (self._text_count, MAX_TEXT, "characters")):
+            if count > most:
+                message = f"the file holds more than {most:,} {what} once its aliases are followed"
+                raise self._problem(line, message, "use fewer aliases")
 
     def _problem(self, line: int, message: str, repair: str) -> SpecError:
         return SpecError(Problem(f"{self._file}:{line}", message, repair))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.belongings import Belongings, is_own
@@ -16,7 +16,7 @@ from distillery.controller.rights import Rights
 from distillery.errors import SpecError, TransientError
 from distillery.kube.client import Kube
 from distillery.kube.errors import Unusable
-from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS
+from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
 from distillery.manifests.configmap import assignment_map, record_map, reports_map
 from distillery.manifests.metadata import JOB_UID_LABEL
 from distillery.manifests.names import attempt_name, record_name, reports_name
@@ -34,6 +34,8 @@ from distillery.stages.stage import StageName
 from distillery.stages.versions import READERS
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Child)
 
 OWN_SECTIONS = ("spec.storage", "spec.dataset", "spec.teacher", "spec.student")
 """Where mistakes of a job lie; those of a profile lie elsewhere."""
@@ -144,18 +146,23 @@ class Applier:
         doubtful = [entry for key, entry in facts.entries.items() if not facts.has_result(key)]
         if not doubtful:
             return
-        labels = f"{JOB_UID_LABEL}={ref.uid}"
-        jobs = [*map(project_rayjob, await self._kube.list(RAY_JOBS, ref.namespace, labels=labels))]
-        clusters = await self._kube.list(RAY_CLUSTERS, ref.namespace, labels=labels)
-        pods = await self._kube.list(PODS, ref.namespace, labels=labels)
+        jobs = await self._listed(RAY_JOBS, ref, project_rayjob)
         jobs += await self._without_labels(ref, doubtful, {job.name for job in jobs})
-        found: list[Child] = [*jobs, *map(project_cluster, clusters), *map(project_pod, pods)]
+        clusters = await self._listed(RAY_CLUSTERS, ref, project_cluster)
+        found: list[Child] = [*jobs, *clusters, *await self._listed(PODS, ref, project_pod)]
         children = children_of(ref, found, facts.entries, facts.parents)
         seen = replace(facts, children=children)
         for entry in doubtful:
             # The record may have been too quick to say that it has ended.
             if is_live(entry.model_copy(update={"ended_at": None}), seen):
                 raise TransientError(f"something of {entry.name} is still there")
+
+    async def _listed(self, resource: Resource, ref: JobRef, project: Callable[[dict[str, Any]], C]) -> list[C]:
+        """Return views of what carries the job's label: anybody may have put it on hundreds of pods of 1 MB."""
+        pages = self._kube.scan(
+            resource, ref.namespace, view=project, labels=f"{JOB_UID_LABEL}={ref.uid}"
+        )
+        return [view async for page in pages for view in page]
 
     async def _without_labels(
         self, ref: JobRef, entries: Sequence[AttemptRecord], listed: set[str]

@@ -117,27 +117,28 @@ class Snapshots:
 
     async def _named_profile(self, job: DistillationJob) -> DistillationProfile | None:
         """Return the profile that the job names, or the default one, or None."""
-        name = job.spec.profile
+        name = job.spec.profile or await self._default_profile()
         if name is None:
-            profiles = await self._kube.list(DISTILLATION_PROFILES)
-            marked = [p for p in profiles if _annotations(p).get(DEFAULT_PROFILE_ANNOTATION) == "true"]
-            # As with StorageClass: of several defaults the newest counts.
-            marked.sort(key=lambda p: (p["metadata"].get("creationTimestamp", ""), p["metadata"]["name"]))
-            found = marked[-1] if marked else None
-        else:
-            found = await self._kube.find(DISTILLATION_PROFILES, name)
-            if found is None:
-                message = (
-                    f"spec.profile: there is no DistillationProfile {name} (yet) → create it, or name another"
-                )
-                raise Refused(Reason.PROFILE_MISSING, message, False)
-        if found is None:
             return None
+        found = await self._kube.find(DISTILLATION_PROFILES, name)
+        if found is None and job.spec.profile is None:
+            raise TransientError(f"DistillationProfile {name} was the default and is gone")
+        if found is None:
+            message = f"spec.profile: there is no DistillationProfile {name} (yet) → create it, or name another"
+            raise Refused(Reason.PROFILE_MISSING, message, False)
         try:
             return validate_profile(found)
         except SpecError as error:
-            message = f"DistillationProfile {found['metadata']['name']} is wrong: {told(error.problems)}"
-            raise Refused(Reason.PROFILE_MISSING, message, False) from None
+            message = f"DistillationProfile {name} is wrong: {told(error.problems)}"
+        # Outside of the handler, so that no traceback keeps the profile, which may take 35 MB.
+        raise Refused(Reason.PROFILE_MISSING, message, False)
+
+    async def _default_profile(self) -> str | None:
+        """Return the name of the default profile. Only metadata is asked for: there may be hundreds of 1 MB."""
+        pages = self._kube.scan(DISTILLATION_PROFILES, view=_marked, metadata_only=True)
+        marked = [found async for page in pages for found in page if found is not None]
+        # As with StorageClass: of several defaults the newest counts.
+        return max(marked)[1] if marked else None
 
 
 def _read(found: dict[str, Any] | None) -> Snapshot | None:
@@ -156,5 +157,9 @@ def _read(found: dict[str, Any] | None) -> Snapshot | None:
     return Snapshot(metadata["name"], profile, recipes, digest, since)
 
 
-def _annotations(document: dict[str, Any]) -> dict[str, str]:
-    return document["metadata"].get("annotations") or {}
+def _marked(document: dict[str, Any]) -> tuple[str, str] | None:
+    """Return when a profile was created, and its name, if it is marked as the default."""
+    metadata = document["metadata"]
+    if (metadata.get("annotations") or {}).get(DEFAULT_PROFILE_ANNOTATION) != "true":
+        return None
+    return metadata.get("creationTimestamp") or "", metadata["name"]
