@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from api.manifests import GOOD, BadManifest, bad_manifests, replaced
-from distillery.api.bounds import JOB_PARTS, PROFILE_PARTS
+from distillery.api.bounds import JOB_PARTS, PROFILE_PARTS, check_bounds
 from distillery.api.crd import job_definition, profile_definition
 from distillery.api.schemas import schema_problem
 from distillery.api.v1alpha1.checks import CHECKS
@@ -135,6 +135,20 @@ def free_form(schema: dict, path: str) -> Iterator[str]:
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             yield from free_form(schema[key], f"{path}.*")
+
+
+@pytest.mark.parametrize("wide", [[{}] * 300_000, {str(key): 0 for key in range(100_000)}, "x" * 1_000_000])
+def test_what_is_far_too_large_is_not_counted_to_its_end(wide: object) -> None:
+    """The operator's event loop, and its Lease with it, waits for each such object."""
+    document = load_yaml(GOOD, "job.yaml")
+    document["spec"]["student"]["base"] = {"architecture": {"a": wide}}
+    started = time.process_time()
+    with pytest.raises(SpecError) as caught:
+        check_bounds(document, JOB_PARTS)
+    assert time.process_time() - started < 0.1
+    assert [str(problem) for problem in caught.value.problems] == [
+        "spec.student.base.architecture: has more than 131,072 bytes as JSON → at most 32,768 bytes are allowed"
+    ]
 
 
 def test_what_is_as_large_as_the_api_server_admits_is_refused_in_no_time() -> None:

@@ -136,3 +136,33 @@ def test_no_spec_and_no_status_makes_a_look_fail(spec, status):
 
     asyncio.run(look())
     assert world.api.objects[JOB]["status"]["observedGeneration"] == 1
+
+
+METADATA = st.fixed_dictionaries(
+    {},
+    optional={
+        **{key: JSON for key in ("labels", "annotations", "ownerReferences", "creationTimestamp")},
+        "generation": JSON,
+    },
+)
+SPEC = st.one_of(st.just("absent"), st.none(), JSON, st.just(GOOD))
+
+
+@given(METADATA, SPEC, st.one_of(st.just("absent"), JSON))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_no_document_makes_a_look_fail(metadata, spec, status):
+    """Whatever the document holds beside its names, the status says what is wrong."""
+    world = World()
+
+    async def look() -> None:
+        await world.apply()
+        stored = world.api.objects[JOB]
+        stored["metadata"] |= metadata
+        for key, value in (("spec", spec), ("status", status)):
+            stored.pop(key, None)
+            if value != "absent":
+                stored[key] = value
+        await world.operator.reconcile(NAMESPACE, NAME)
+
+    asyncio.run(look())
+    assert isinstance(world.api.objects[JOB]["status"]["observedGeneration"], int)

@@ -521,6 +521,74 @@ def test_a_profile_that_is_missing_is_waited_for() -> None:
     assert (done.phase, done.profile and done.profile.name) == ("Succeeded", "gold")
 
 
+def too_deep() -> Any:
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    return deep
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (too_deep(), "is nested 100 or more deep → flatten it: at most 64 are allowed"),
+        ({"a": "x" * 40_000}, "has 40,009 bytes as JSON → at most 32,768 bytes are allowed"),
+        ({"a": [{}] * 300_000}, "has more than 131,072 bytes as JSON → at most 32,768 bytes are allowed"),
+    ],
+)
+@pytest.mark.parametrize("is_default", [True, False])
+def test_a_profile_that_is_too_deep_or_too_large_holds_up_those_who_use_it(
+    template: Any, words: str, is_default: bool
+) -> None:
+    """It is told by profile and field; who names another goes on, and everybody does when it is repaired."""
+
+    async def run() -> tuple[Status, Status, Status]:
+        world = World()
+        await world.api.create(DISTILLATION_PROFILES, gold(pods={"student": {"head": template}}))
+        if is_default:
+            marks = {"annotations": {"distillery.dev/is-default-profile": "true"}}
+            await world.api.merge(DISTILLATION_PROFILES, "gold", {"metadata": marks})
+        other = gold(image="our/worker:1")
+        await world.api.create(DISTILLATION_PROFILES, {**other, "metadata": {"name": "other"}})
+        await world.apply(**({} if is_default else {"profile": "gold"}))
+        held = await world.run(lambda s: bool(s.conditions))
+        await world.apply(profile="other")
+        others = await world.run(lambda s: s.phase == "Running")
+        await edit_profile(world, pods={})
+        await world.apply(profile="gold")
+        return held, others, await world.run(ended)
+
+    held, others, done = asyncio.run(run())
+    message = f"DistillationProfile gold is wrong: spec.pods.student.head: {words}"
+    assert condition(held, "Reconciling") == ("True", "ProfileMissing")
+    assert held.progress.message == message
+    assert others.profile is not None
+    assert (others.profile.name, done.phase) == ("other", "Succeeded")
+
+
+def test_of_several_default_profiles_the_newest_counts_and_no_other_is_read() -> None:
+    async def run() -> tuple[Status, list[str]]:
+        world, read = World(), []
+        for name, created in (("b", "2026-01-02"), ("a", "2026-01-03"), ("c", "2026-01-01"), ("d", "")):
+            marks = {"distillery.dev/is-default-profile": "true" if created else "false"}
+            metadata = {"name": name, "annotations": marks, "creationTimestamp": f"{created}T00:00:00Z"}
+            body = {**gold(image="our/worker:1"), "metadata": metadata}
+            await world.api.create(DISTILLATION_PROFILES, body)
+        find = world.api.find
+
+        async def reading(resource: Any, name: str, namespace: str | None = None) -> Any:
+            read.extend([name] if resource is DISTILLATION_PROFILES else [])
+            return await find(resource, name, namespace)
+
+        world.api.find = reading  # type: ignore[method-assign]
+        await world.apply()
+        return await world.run(ended), read
+
+    done, read = asyncio.run(run())
+    assert done.profile is not None
+    assert (done.profile.name, read) == ("a", ["a"])
+
+
 def test_garbage_in_the_reports_is_ignored_and_said_so() -> None:
     async def run() -> World:
         world = World()

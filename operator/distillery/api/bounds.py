@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from distillery.api.paths import format_path
@@ -23,6 +24,8 @@ PROFILE_PARTS = ("spec.pods.*.head", "spec.pods.*.worker")
 """The free-form fields of both kinds; `*` stands for every item or key."""
 UNCOUNTED_DEPTH = 100
 """Deeper than this nobody counts, and the operator may not have the rest."""
+UNCOUNTED_BYTES = 4 * MAX_FREE_FORM_BYTES
+"""More than this nobody counts: to write a megabyte out holds the event loop, and so the Lease, up for a second."""
 
 
 def check_bounds(data: Mapping[str, Any], patterns: tuple[str, ...]) -> None:
@@ -57,8 +60,9 @@ def _too_large(parts: Mapping[str, object]) -> Iterator[Problem]:
     sizes = {path: _size(part) for path, part in parts.items()}
     for path, size in sizes.items():
         if size > MAX_FREE_FORM_BYTES:
+            said = f"{size:,}" if size <= UNCOUNTED_BYTES else f"more than {UNCOUNTED_BYTES:,}"
             yield Problem(
-                path, f"has {size:,} bytes as JSON", f"at most {MAX_FREE_FORM_BYTES:,} bytes are allowed"
+                path, f"has {said} bytes as JSON", f"at most {MAX_FREE_FORM_BYTES:,} bytes are allowed"
             )
     if (total := sum(sizes.values())) > MAX_FREE_FORM_TOTAL and max(sizes.values()) <= MAX_FREE_FORM_BYTES:
         path = max(sizes, key=lambda path: sizes[path])
@@ -69,26 +73,37 @@ def _too_large(parts: Mapping[str, object]) -> Iterator[Problem]:
 def _too_deep(parts: Mapping[str, object]) -> Iterator[Problem]:
     """Judge how deep the free-form parts of an object are, by their paths."""
     for path, part in parts.items():
-        depth = depth_of(part)
+        depth, _ = measured(part)
         if depth > MAX_FREE_FORM_DEPTH:
             said = f"{depth} deep" if depth < UNCOUNTED_DEPTH else f"{UNCOUNTED_DEPTH} or more deep"
             yield Problem(path, f"is nested {said}", f"flatten it: at most {MAX_FREE_FORM_DEPTH} are allowed")
 
 
-def depth_of(value: Any) -> int:
-    """Return how many mappings and lists lie inside one another, counted up to UNCOUNTED_DEPTH. Never recurses."""
-    depth, level = 0, [value]
-    while depth < UNCOUNTED_DEPTH:
+def measured(value: Any) -> tuple[int, int]:
+    """Return how many mappings and lists lie inside one another, and how many bytes of JSON there are at least.
+
+    Never recurses, and stops where either is beyond what is counted.
+    """
+    depth, size, level = 0, 0, [value]
+    while depth < UNCOUNTED_DEPTH and size <= UNCOUNTED_BYTES:
+        size += sum(len(part) for part in level if isinstance(part, str))
         level = [part for part in level if isinstance(part, dict | list)]
         if not level:
             break
         depth += 1
-        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
-    return depth
+        size += sum(2 * len(part) for part in level)
+        if size <= UNCOUNTED_BYTES:
+            level = [
+                inner
+                for part in level
+                for inner in (chain(part, part.values()) if isinstance(part, dict) else part)
+            ]
+    return depth, size
 
 
 def _size(value: object) -> int:
+    depth, size = measured(value)
     # What is too deep to be written is judged by its depth alone.
-    if depth_of(value) >= UNCOUNTED_DEPTH:
-        return 0
+    if size > UNCOUNTED_BYTES or depth >= UNCOUNTED_DEPTH:
+        return size if size > UNCOUNTED_BYTES else 0
     return len(json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass"))
