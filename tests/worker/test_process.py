@@ -217,7 +217,8 @@ def test_sources_stay_pinned_for_the_object_until_the_recipe_changes(operator: O
 
 
 def test_an_assignment_that_cannot_be_read_has_an_exit_status_of_its_own(tmp_path: Path) -> None:
-    for text in (None, "{}", "no json"):
+    deep = json.dumps({"run": {"params": "DEEP"}}).replace('"DEEP"', '{"a":' * 1500 + "1" + "}" * 1500)
+    for text in (None, "{}", "no json", deep):
         if text is not None:
             (tmp_path / "assignment.json").write_text(text)
         done = children.run(
@@ -229,3 +230,4 @@ def test_an_assignment_that_cannot_be_read_has_an_exit_status_of_its_own(tmp_pat
         )
         assert done.returncode == 2, done.stderr
         assert "there is no usable assignment" in done.stderr
+        assert "Traceback" not in done.stderr

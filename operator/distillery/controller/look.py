@@ -47,8 +47,9 @@ class Look:
     def at(cls, document: dict[str, Any], now: float) -> Look:
         """Begin with the object as stored. Requests that are new are known from here on, whatever fails."""
         before = _status(document)
-        spec, annotations = document.get("spec") or {}, document["metadata"].get("annotations") or {}
-        control = control_of(annotations, spec.get("suspend") is True, before.handled, now)
+        spec = document.get("spec")
+        is_suspended = isinstance(spec, dict) and spec.get("suspend") is True
+        control = control_of(_annotations(document), is_suspended, before.handled, now)
         known = before.model_copy(update={"handled": dict(control.handled)})
         return cls(document, before, control, known, list(control.complaints))
 
@@ -60,7 +61,8 @@ class Look:
     @property
     def generation(self) -> int:
         """Generation of the object."""
-        return int(self.document["metadata"]["generation"])
+        generation = self.document["metadata"].get("generation")
+        return generation if isinstance(generation, int) else 0
 
     @property
     def has_ended(self) -> bool:
@@ -105,6 +107,13 @@ class Faults:
         look.is_counted = True
         is_asked = look.control.handled != look.before.handled
         return is_lasting(error) or is_asked or self._counts[uid] >= PASSING_FAULTS
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    """Return the annotations, as far as they are such."""
+    found = document["metadata"].get("annotations")
+    known = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in known if isinstance(value, str)}
 
 
 def _status(document: dict[str, Any]) -> Status:
