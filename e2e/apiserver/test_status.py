@@ -23,7 +23,12 @@ def test_a_status_leaves_the_rest_of_the_object_alone(apiserver: ApiServer, name
     """Labels, annotations, finalizers, owners, the spec and what others manage stay; maps lose the keys that are gone."""
 
     async def story(kube: Kube) -> tuple[Object, Object, Object]:
-        owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "0b7c8c0e-6d0e-4f0f-9a3c-0d2a8d3b9d55"}
+        owner = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": "o",
+            "uid": "0b7c8c0e-6d0e-4f0f-9a3c-0d2a8d3b9d55",
+        }
         metadata: dict[str, Any] = {
             "name": "told",
             "namespace": namespace,

@@ -72,9 +72,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
 
-CHAIN = "a0: &a0 x\n" + "".join(
-    f"a{n}: &a{n} {'[' * 30}*a{n - 1}{']' * 30}\n" for n in range(1, 40)
-)
+CHAIN = "a0: &a0 x\n" + "".join(f"a{n}: &a{n} {'[' * 30}*a{n - 1}{']' * 30}\n" for n in range(1, 40))
 """Each is a little deep, together they are far deeper than anything that recurses can follow."""
 
 REFUSED: dict[str, tuple[bytes | str, str]] = {

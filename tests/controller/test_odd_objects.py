@@ -141,7 +141,7 @@ def test_no_spec_and_no_status_makes_a_look_fail(spec, status):
 METADATA = st.fixed_dictionaries(
     {},
     optional={
-        **{key: JSON for key in ("labels", "annotations", "ownerReferences", "creationTimestamp")},
+        **dict.fromkeys(("labels", "annotations", "ownerReferences", "creationTimestamp"), JSON),
         "generation": JSON,
     },
 )

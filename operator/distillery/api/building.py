@@ -148,11 +148,7 @@ class _Builder:
         return entries
 
     def _key(self, event: Any, line: int) -> str:
-        key = (
-            self._value(event, 0)[0]
-            if type(event).__name__ in ("ScalarEvent", "AliasEvent")
-            else None
-        )
+        key = self._value(event, 0)[0] if type(event).__name__ in ("ScalarEvent", "AliasEvent") else None
         if key == "<<" and getattr(event, "style", None) is None:
             message = "merge keys (`<<`) are not part of YAML 1.2"
             raise self._problem(line, message, "write the fields out, or use an alias for a whole value")
@@ -187,7 +183,10 @@ class _Builder:
         """Count what is new, or what an alias repeats."""
         self._count += marks.size
         self._text_count += marks.text
-        for count, most, what in ((self._count, MAX_VALUES, "values"), (self._text_count, MAX_TEXT, "characters")):
+        for count, most, what in (
+            (self._count, MAX_VALUES, "values"),
+            (self._text_count, MAX_TEXT, "characters"),
+        ):
             if count > most:
                 message = f"the file holds more than {most:,} {what} once its aliases are followed"
                 raise self._problem(line, message, "use fewer aliases")

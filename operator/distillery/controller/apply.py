@@ -157,11 +157,11 @@ class Applier:
             if is_live(entry.model_copy(update={"ended_at": None}), seen):
                 raise TransientError(f"something of {entry.name} is still there")
 
-    async def _listed(self, resource: Resource, ref: JobRef, project: Callable[[dict[str, Any]], C]) -> list[C]:
+    async def _listed(
+        self, resource: Resource, ref: JobRef, project: Callable[[dict[str, Any]], C]
+    ) -> list[C]:
         """Return views of what carries the job's label: anybody may have put it on hundreds of pods of 1 MB."""
-        pages = self._kube.scan(
-            resource, ref.namespace, view=project, labels=f"{JOB_UID_LABEL}={ref.uid}"
-        )
+        pages = self._kube.scan(resource, ref.namespace, view=project, labels=f"{JOB_UID_LABEL}={ref.uid}")
         return [view async for page in pages for view in page]
 
     async def _without_labels(

@@ -124,7 +124,9 @@ class Snapshots:
         if found is None and job.spec.profile is None:
             raise TransientError(f"DistillationProfile {name} was the default and is gone")
         if found is None:
-            message = f"spec.profile: there is no DistillationProfile {name} (yet) → create it, or name another"
+            message = (
+                f"spec.profile: there is no DistillationProfile {name} (yet) → create it, or name another"
+            )
             raise Refused(Reason.PROFILE_MISSING, message, False)
         try:
             return validate_profile(found)
