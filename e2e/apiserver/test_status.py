@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(120)]
 
 
 def test_a_status_leaves_the_rest_of_the_object_alone(apiserver: ApiServer, namespace: str) -> None:
-    """Labels, annotations, finalizers, owners, the spec and what others manage stay; maps lose the keys that are gone."""
+    """Labels, annotations, finalizers, owners and the spec stay; maps lose the keys that are gone."""
 
     async def story(kube: Kube) -> tuple[Object, Object, Object]:
         owner = {
