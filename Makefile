@@ -68,11 +68,13 @@ e2e: $(READY) ## Everything end to end: S3 server, API server, then the stories 
 	@$(MAKE) --no-print-directory e2e-s3
 	@$(MAKE) --no-print-directory e2e-api
 	@e2e/cluster/up
+	@$(BIN)/python e2e/stories/argocd_processes.py
 	@e2e/cluster/enter $(BIN)/python -m pytest e2e/stories -m "e2e and not full" -x --timeout 1800 --durations=0
 
 e2e-full: $(READY) ## The long part: the whole fault matrix, Argo CD from scratch, parity with the quickstart (hours)
 	@$(BIN)/python -m pytest e2e/apiserver -m "kube and full" --timeout 3600
 	@e2e/cluster/up
+	@$(BIN)/python e2e/stories/argocd_processes.py
 	@e2e/cluster/enter $(BIN)/python -m pytest e2e/stories -m "e2e and full" --timeout 7200 --durations=0
 
 lint: $(READY)

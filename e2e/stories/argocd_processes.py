@@ -36,6 +36,12 @@ FIXED_PORT = 18080
 RESYNC_SECONDS = 15
 
 
+def prepare() -> None:
+    """Install and build what is missing. The cluster's network namespace has no way out, so do it before entering."""
+    packages.install("redis-server", "git")
+    tools.build(MODULE)
+
+
 class ArgoCD:
     """Argo CD for one cluster.
 
@@ -58,7 +64,7 @@ class ArgoCD:
 
     def start(self) -> None:
         """Install the CRDs and settings, with our health and actions, and start the processes."""
-        packages.install("redis-server", "git")
+        prepare()
         self._link_names()
         kinds = MODULE.source() / "manifests/crds"
         crds.install(self.kubectl, kinds / "application-crd.yaml", kinds / "appproject-crd.yaml")
@@ -269,3 +275,7 @@ def _settings() -> dict[str, Any]:
             },
         ],
     }
+
+
+if __name__ == "__main__":
+    prepare()
