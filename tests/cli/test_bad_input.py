@@ -15,7 +15,7 @@ import pytest
 
 import children
 from distillery.planning.observed import Observed, Patience
-from distillery.querying.desk import EngineOptions
+from distillery.querying.engine import EngineOptions
 from tiny_job import Bench, Ran, make_bench, teacher_process
 
 pytestmark = pytest.mark.timeout(120)

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 
 
 class Spending(RuleBasedStateMachine):
@@ -10,7 +10,7 @@ class Spending(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.budget = Budget(limit=1000, spent=100, set_aside=50)
+        self.budget = BudgetAccount(limit=1000, spent=100, set_aside=50)
         self.open = []
 
     @rule(amount=st.integers(0, 400))
@@ -39,11 +39,11 @@ TestSpending.settings = settings(max_examples=25)
 
 @given(st.integers(0, 10**20))
 def test_without_a_limit_everything_fits(amount):
-    assert Budget(limit=None).reserve(amount) == amount
+    assert BudgetAccount(limit=None).reserve(amount) == amount
 
 
 def test_a_bill_above_its_reservation_raises_later_ones():
-    budget = Budget(limit=100)
+    budget = BudgetAccount(limit=100)
     reserved = budget.reserve(10)
     assert reserved == 10
     assert budget.settle(reserved, 15)

@@ -11,8 +11,8 @@ from distillery.api.v1alpha1.teacher import Parameters, RateLimits
 from distillery.artifacts.directory import DirectoryStore
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Unanswered, Usage
+from distillery.querying.dispatch import DENIED_LIMIT
 from distillery.querying.ledger import read_ledger
-from distillery.querying.round import REFUSED_LIMIT
 from fake_teacher import FakeTeacher, Fault
 from querying_builders import (
     KEY,
@@ -183,8 +183,8 @@ def test_a_teacher_that_only_refuses_for_its_rate_is_unavailable_in_the_end(stor
 REFUSALS = {
     "401": ("apiKeySecret", 8),
     "402": ("settle the account", 8),
-    "403": ("apiKeySecret", REFUSED_LIMIT + 7),
-    "404": ("spec.teacher.model", REFUSED_LIMIT + 7),
+    "403": ("apiKeySecret", DENIED_LIMIT + 7),
+    "404": ("spec.teacher.model", DENIED_LIMIT + 7),
     "quota": ("raise the quota", 8),
     "redirect": ("https://elsewhere.invalid/v1", 8),
 }
@@ -222,7 +222,7 @@ def test_a_door_that_closes_in_mid_run_stops_the_stage_after_a_few_rows(store):
     with FakeTeacher(faults=[Fault("403", after=30)]) as teacher:
         with pytest.raises(StageFailed, match=r"refuses row 'r000\d\d': HTTP 403") as failure:
             ask(teacher, store, make_questions(100))
-        assert REFUSED_LIMIT <= teacher.counts["403"] <= REFUSED_LIMIT + 7
+        assert DENIED_LIMIT <= teacher.counts["403"] <= DENIED_LIMIT + 7
         assert len(teacher.bill) == 30
     assert (failure.value.reason, failure.value.failure_class) == ("TeacherRefused", "user")
 

@@ -5,7 +5,7 @@ import pytest
 from distillery.api.v1alpha1.teacher import Parameters, Pricing, RateLimits
 from distillery.artifacts.directory import DirectoryStore
 from distillery.errors import StageFailed
-from distillery.querying.engine import Estimate
+from distillery.querying.engine import CostEstimate
 from distillery.querying.ledger import read_ledger
 from fake_teacher import FakeTeacher, Fault
 from querying_builders import PRICING, bill_micro, make_engine, make_questions, make_settings
@@ -117,12 +117,12 @@ def test_only_a_lower_bound_above_the_budget_stops_before_any_call(store):
     with FakeTeacher() as teacher:
         settings = make_settings(teacher.url, max_cost=Decimal("0.01"))
         with make_engine(settings, store) as engine:
-            engine.require(Estimate(lower_micro=10_000, expected_micro=10**9, upper_micro=10**9))
+            engine.require(CostEstimate(lower_micro=10_000, expected_micro=10**9, upper_micro=10**9))
             with pytest.raises(StageFailed, match=r"at least 0\.010001 USD") as failure:
-                engine.require(Estimate(lower_micro=10_001))
+                engine.require(CostEstimate(lower_micro=10_001))
         assert failure.value.failure_class == "budget"
     with make_engine(make_settings(), store) as engine:
-        engine.require(Estimate(lower_micro=10**15))
+        engine.require(CostEstimate(lower_micro=10**15))
 
 
 def test_a_teacher_that_bills_more_than_it_may_is_noticed(store):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 from distillery.querying.limits import Demand, Limits, OwnLimits
 from distillery.stages.teacher.lease import Lease
 from distillery.stages.teacher.leasing import Grant, Request
@@ -25,7 +25,7 @@ def own() -> OwnLimits:
 
 def lease() -> Lease:
     async def exchange(_: Request) -> Grant:
-        return Grant(1000, None, 0.0, PLENTY, False, Budget(PLENTY))
+        return Grant(1000, None, 0.0, PLENTY, False, BudgetAccount(PLENTY))
 
     limits = Lease("a", exchange, PLENTY)
     limits.begin(1000, 0)

@@ -1,4 +1,4 @@
-"""Rows, bad rows and a teacher that goes away, in simulated time: the rules of Health, Job and Schedule together."""
+"""Rows, bad rows and a teacher that goes away, in simulated time: circuit breaker, requests and queue together."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.querying.answers import Question, UnansweredReason
-from distillery.querying.health import WITNESSES, Health
-from distillery.querying.schedule import Job, Schedule, backoff
+from distillery.querying.circuit_breaker import WITNESSES, CircuitBreaker
+from distillery.querying.request_queue import PendingRequest, RequestQueue, backoff
 
 OUTAGE, STARTUP = 90.0, 10.0
 FOREVER = float("inf")
@@ -38,65 +38,67 @@ class World:
     answered_at: list[float] = field(default_factory=list)
 
     def run(self) -> World:
-        jobs = [Job(Question(str(number), []), str(number), 0) for number in range(self.rows)]
-        self.schedule = Schedule(jobs)
-        self.health = Health(max(8, self.concurrency), OUTAGE, STARTUP)
-        self.calls: list[tuple[float, int, Job]] = []
-        self.health.begin()
-        while (self.schedule or self.calls) and not self.down:
+        requests = [PendingRequest(Question(str(number), []), str(number), 0) for number in range(self.rows)]
+        self.queue = RequestQueue(requests)
+        self.breaker = CircuitBreaker(max(8, self.concurrency), OUTAGE, STARTUP)
+        self.calls: list[tuple[float, int, PendingRequest]] = []
+        self.breaker.begin()
+        while (self.queue or self.calls) and not self.down:
             self._start()
             self._go_on()
         return self
 
     def _start(self) -> None:
-        health, schedule = self.health, self.schedule
-        while schedule and len(self.calls) < self.concurrency and not self.down:
-            if schedule.fresh and health.is_down(self.now, len(self.calls)):
+        breaker, queue = self.breaker, self.queue
+        while queue and len(self.calls) < self.concurrency and not self.down:
+            if queue.fresh and breaker.is_down(self.now, len(self.calls)):
                 self.down = True
                 return
-            waiting = len(schedule.fresh)
-            job = schedule.take(self.now, health.allows_fresh(self.now), probe=health.is_open)
-            if job is None:
+            waiting = len(queue.fresh)
+            request = queue.take(self.now, breaker.allows_fresh(self.now), probe=breaker.is_open)
+            if request is None:
                 return
-            if len(schedule.fresh) < waiting:
-                health.sent_fresh(self.now)
-            job.sent_at = self.now
-            seconds = TIMEOUT if int(job.key) in self.hanging else self.luck.uniform(0.05, 2.0)
-            heapq.heappush(self.calls, (self.now + seconds, self.luck.getrandbits(40), job))
+            if len(queue.fresh) < waiting:
+                breaker.sent_fresh(self.now)
+            request.sent_at = self.now
+            seconds = TIMEOUT if int(request.key) in self.hanging else self.luck.uniform(0.05, 2.0)
+            heapq.heappush(self.calls, (self.now + seconds, self.luck.getrandbits(40), request))
 
     def _go_on(self) -> None:
         if self.down:
             return
         times = [self.calls[0][0]] if self.calls else []
         if len(self.calls) < self.concurrency:
-            times += [self.now + 0.25] if self.schedule.fresh else []
-            due = self.schedule.next_retry()
+            times += [self.now + 0.25] if self.queue.fresh else []
+            due = self.queue.next_retry()
             times += [max(due, self.now)] if due is not None else []
         self.now = min(times)
         if self.calls and self.calls[0][0] <= self.now:
             self._conclude(heapq.heappop(self.calls)[2])
 
-    def _conclude(self, job: Job) -> None:
-        health, fresh = self.health, bool(self.schedule.fresh)
-        hangs = int(job.key) in self.hanging
+    def _conclude(self, request: PendingRequest) -> None:
+        breaker, fresh = self.breaker, bool(self.queue.fresh)
+        hangs = int(request.key) in self.hanging
         if (
             not hangs
-            and int(job.key) not in self.bad
+            and int(request.key) not in self.bad
             and not any(start <= self.now < end for start, end in self.away)
         ):
-            health.succeeded(self.now)
-            self.answered.append(job.key)
+            breaker.succeeded(self.now)
+            self.answered.append(request.key)
             self.answered_at.append(self.now)
             return
         reason: UnansweredReason = "TimedOut" if hangs else "ServerError"
-        job.fail(reason, self.now, health.responded_at, spared=health.is_open and fresh)
-        health.failed(self.now, job, "503")
-        if health.is_down(self.now, len(self.calls) + 1):
+        request.fail(reason, self.now, breaker.responded_at, spared=breaker.is_open and fresh)
+        breaker.failed(self.now, request, "503")
+        if breaker.is_down(self.now, len(self.calls) + 1):
             self.down = True
-        elif health.leaves(job, self.now, fresh=fresh):
-            self.left.append(job.key)
+        elif breaker.leaves(request, self.now, fresh=fresh):
+            self.left.append(request.key)
         else:
-            self.schedule.retry(job, self.now + backoff(job.tries, 0.5, WORST_BACKOFF, self.luck.random()))
+            self.queue.retry(
+                request, self.now + backoff(request.tries, 0.5, WORST_BACKOFF, self.luck.random())
+            )
 
 
 def bad_rows(most: int) -> st.SearchStrategy[frozenset[int]]:

@@ -45,7 +45,7 @@ def test_without_a_limit_nothing_waits():
 def test_a_refusal_pauses_everyone():
     pacer = Pacer(600)
     pacer.sent(0.0)
-    pacer.refused(0.0, 2.0)
+    pacer.throttled(0.0, 2.0)
     assert pacer.delay(0.5) == pytest.approx(1.5)
 
 
@@ -53,14 +53,14 @@ def test_a_window_with_refusals_sets_the_spacing_of_the_accepted_calls():
     pacer = Pacer(600)
     for tick in (0.1, 0.3, 0.5):
         pacer.accepted(tick)
-    pacer.refused(0.65, 0.0)
+    pacer.throttled(0.65, 0.0)
     assert pacer.spacing == pytest.approx(1.02 * 0.55 / 3)
 
 
 def test_only_refusals_slow_down_step_by_step_but_not_for_ever():
     pacer, spacings = Pacer(600), []
     for tick in range(200):
-        pacer.refused(float(tick), 0.0)
+        pacer.throttled(float(tick), 0.0)
         spacings.append(pacer.spacing)
     assert spacings == sorted(spacings)
     assert spacings[-1] == 10.0
@@ -85,7 +85,7 @@ def drive(pacer, limit_at, seconds, latency=0.2, concurrency=64):
                 pacer.accepted(at)
                 accepted.append(at)
             else:
-                pacer.refused(at, wait)
+                pacer.throttled(at, wait)
                 refused.append(at)
         if (delay := pacer.delay(now)) > 0 or len(replies) >= concurrency:
             now += max(0.0005, min(delay, 0.05))
@@ -126,7 +126,7 @@ def test_replies_may_be_told_together():
         pacer.accepted(0.0)
     for _ in range(9):
         one.accepted(0.3)
-    one.refused(0.6, 0.2)
+    one.throttled(0.6, 0.2)
     other.hear(0.6, 9, (0.1, 0.2))
     other.hear(0.6, 0, ())
     assert (one.spacing, one.paused_until) == (other.spacing, other.paused_until)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from distillery.querying.answers import TokenLogprob, Usage
 from distillery.querying.replies import (
+    AccessDenied,
     Completed,
     Failed,
     RateLimited,
-    Refused,
     Rejected,
     read_reply,
 )
@@ -162,25 +162,29 @@ FAILURES = {
         400,
         Rejected("ContentFiltered", "HTTP 400: blocked"),
     ),
-    "401": (error("bad key"), 401, Refused(401, "HTTP 401: bad key")),
-    "402": (error("pay"), 402, Refused(402, "HTTP 402: pay")),
-    "403": (error("no"), 403, Refused(403, "HTTP 403: no", of_row=True)),
-    "404": ({"detail": "Not Found"}, 404, Refused(404, "HTTP 404", of_row=True)),
+    "401": (error("bad key"), 401, AccessDenied(401, "HTTP 401: bad key")),
+    "402": (error("pay"), 402, AccessDenied(402, "HTTP 402: pay")),
+    "403": (error("no"), 403, AccessDenied(403, "HTTP 403: no", of_row=True)),
+    "404": ({"detail": "Not Found"}, 404, AccessDenied(404, "HTTP 404", of_row=True)),
     "an error that is a string": (
         {"error": "no such model"},
         404,
-        Refused(404, "HTTP 404: no such model", of_row=True),
+        AccessDenied(404, "HTTP 404: no such model", of_row=True),
     ),
-    "no quota left, said with 403": (error("pay", "insufficient_quota"), 403, Refused(403, "HTTP 403: pay")),
+    "no quota left, said with 403": (
+        error("pay", "insufficient_quota"),
+        403,
+        AccessDenied(403, "HTTP 403: pay"),
+    ),
     "no quota left": (
         error("quota", "insufficient_quota"),
         429,
-        Refused(429, "HTTP 429: quota"),
+        AccessDenied(429, "HTTP 429: quota"),
     ),
     "no quota left, said in the type": (
         error("quota", None, "insufficient_quota"),
         429,
-        Refused(429, "HTTP 429: quota"),
+        AccessDenied(429, "HTTP 429: quota"),
     ),
 }
 
@@ -212,7 +216,7 @@ def test_a_rate_refusal_says_how_long_to_wait(case):
 
 
 def test_a_redirect_is_not_followed_but_named():
-    assert read(b"", 301, {"Location": "https://new/v1"}) == Refused(
+    assert read(b"", 301, {"Location": "https://new/v1"}) == AccessDenied(
         301, "HTTP 301: the address redirects to https://new/v1"
     )
 
@@ -236,7 +240,7 @@ json_values = st.recursive(
 @given(json_values, st.sampled_from([200, 201, 301, 400, 401, 404, 429, 500]))
 def test_whatever_json_comes_back_it_is_sorted(value, status):
     outcome = read(value, status)
-    assert isinstance(outcome, Completed | Failed | RateLimited | Refused | Rejected)
+    assert isinstance(outcome, Completed | Failed | RateLimited | AccessDenied | Rejected)
 
 
 @given(st.binary(max_size=200), st.sampled_from([200, 400, 429, 500]), st.text(max_size=20))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Budget:
+class BudgetAccount:
     """Spent, unknown and reserved amounts against a limit (None: no limit)."""
 
     limit: int | None

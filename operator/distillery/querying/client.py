@@ -22,7 +22,7 @@ SHORTEST_SECRET = 8
 
 
 TransportKind = Literal[
-    "refused",  # nothing was sent, and nothing ever will be: bad address, bad certificate
+    "unreachable",  # nothing was sent, and nothing ever will be: bad address, bad certificate
     "unsent",  # nothing was sent
     "lost",  # the teacher may have worked, and billed
     "timeout",  # the same
@@ -89,9 +89,9 @@ class ChatClient:
                 return HttpReply(response.status, response.headers, content, time.monotonic() - started)
         except aiohttp.ClientConnectorCertificateError as error:
             what = f"its certificate cannot be verified ({error.certificate_error})"
-            raise TransportError("refused", what) from None
+            raise TransportError("unreachable", what) from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise TransportError("refused", "the address is not valid") from None
+            raise TransportError("unreachable", "the address is not valid") from None
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise TransportError("unsent", f"cannot connect ({self._describe(error)})") from None
         except TimeoutError:

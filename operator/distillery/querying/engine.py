@@ -10,7 +10,7 @@ from types import TracebackType
 from distillery.artifacts.manifest import Cost
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import DistilleryError, StageStopped
-from distillery.querying import complaints
+from distillery.querying import failures
 from distillery.querying.answers import (
     Answer,
     AskProgress,
@@ -22,19 +22,19 @@ from distillery.querying.answers import (
     Unanswered,
     Usage,
 )
-from distillery.querying.budget import Budget
-from distillery.querying.buying import Buyer, LocalBuyer, budget_of
+from distillery.querying.budget import BudgetAccount
 from distillery.querying.cache import AnswerCache
-from distillery.querying.desk import EngineOptions
-from distillery.querying.estimate import Estimate, Typical, estimate_cost, prompt_bytes
+from distillery.querying.cost_estimate import CostEstimate, TokenStats, estimate_cost, prompt_bytes
+from distillery.querying.dispatch import RequestResults
+from distillery.querying.executor import Executor, LocalExecutor, budget_of
 from distillery.querying.journal import AnswerJournal, AnswerRecord
 from distillery.querying.keys import key_base, question_key, teacher_digest
 from distillery.querying.ledger import LedgerTotals, read_ledger
 from distillery.querying.pricing import Prices, from_micro, prompt_token_bound, to_micro
-from distillery.querying.round import Purchases
-from distillery.querying.schedule import Job
+from distillery.querying.progress import ProgressTracker
+from distillery.querying.request_queue import PendingRequest
+from distillery.querying.session import EngineOptions
 from distillery.querying.settings import TeacherSettings
-from distillery.querying.watch import Watch
 
 
 class TeacherEngine:
@@ -67,11 +67,13 @@ class TeacherEngine:
         self._before: LedgerTotals | None = None
         self._served = 0
         self._bought = False
-        self._buyer: Buyer = LocalBuyer.open(settings, store, ledger_uid, (stage, attempt), api_key, options)
+        self._executor: Executor = LocalExecutor.open(
+            settings, store, ledger_uid, (stage, attempt), api_key, options
+        )
 
-    def buy_with(self, buyer: Buyer) -> TeacherEngine:
-        """Let somebody else buy; to be called before anything else. Returns this engine."""
-        self._buyer = buyer
+    def execute_with(self, executor: Executor) -> TeacherEngine:
+        """Let another executor ask the teacher; to be called before anything else. Returns this engine."""
+        self._executor = executor
         return self
 
     def __enter__(self) -> TeacherEngine:
@@ -114,19 +116,19 @@ class TeacherEngine:
         for key, question in zip(keys, asked, strict=True):
             if key not in self._known:
                 todo.setdefault(key, question)
-        watch = Watch(len(asked), len(asked) - len(todo), on_progress, stop_requested)
-        self._served += watch.cached
-        stopping = watch.look(0, self.cost.spent_micro)
+        progress = ProgressTracker(len(asked), len(asked) - len(todo), on_progress, stop_requested)
+        self._served += progress.cached
+        stopping = progress.look(0, self.cost.spent_micro)
         unanswered: dict[str, Unanswered] = {}
         if todo:
             if stopping:
                 raise StageStopped("stop requested")
             limit = concurrency or self._settings.rate_limits.concurrency
-            unanswered = self._buy(todo, limit, from_micro(set_aside_micro), watch)
-        watch.look(0, self.cost.spent_micro, last=True)
+            unanswered = self._execute(todo, limit, from_micro(set_aside_micro), progress)
+        progress.look(0, self.cost.spent_micro, last=True)
         return self._results(asked, keys, set(todo), unanswered)
 
-    def estimate(self, questions: Iterable[Question]) -> Estimate:
+    def estimate(self, questions: Iterable[Question]) -> CostEstimate:
         """Return what asking these would cost, less what the answer cache holds. Asks nobody.
 
         Tokens per call are those seen by this engine so far, else a guess.
@@ -139,19 +141,19 @@ class TeacherEngine:
         cached = len(asked) - len(unpaid)
         return estimate_cost(self._settings, unpaid.values(), cached=cached, typical=self.typical)
 
-    def require(self, estimate: Estimate) -> None:
+    def require(self, estimate: CostEstimate) -> None:
         """Check that an estimate's lower bound still fits the budget.
 
         Raises: StageFailed(BudgetReached).
         """
         limit, least = budget_of(self._settings), from_micro(estimate.lower_micro)
         if limit is not None and self._spent + least > limit:
-            raise complaints.beyond_budget(self._settings, Budget(limit, self._spent), least)
+            raise failures.beyond_budget(self._settings, BudgetAccount(limit, self._spent), least)
 
     @property
-    def typical(self) -> Typical:
+    def typical(self) -> TokenStats:
         """Tokens of a usual call, learnt from the answers of this engine; a guess before the first."""
-        return Typical.learn(self._settings, self._seen)
+        return TokenStats.learn(self._settings, self._seen)
 
     @property
     def object_spent_micro(self) -> int:
@@ -161,7 +163,7 @@ class TeacherEngine:
     @property
     def cost(self) -> Cost:
         """What this engine has paid so far, and how many questions the cache answered."""
-        tally = self._buyer.tally
+        tally = self._executor.tally
         return Cost(
             currency=self._settings.currency,
             spent_micro=to_micro(tally.spent),
@@ -176,7 +178,7 @@ class TeacherEngine:
     @property
     def _spent(self) -> int:
         """What all attempts have spent so far, in picos."""
-        before, tally = self._open_books().exact, self._buyer.tally
+        before, tally = self._open_books().exact, self._executor.tally
         return before.spent + before.unknown + tally.spent + tally.unknown
 
     def _look_up(self, questions: list[Question]) -> list[str]:
@@ -184,7 +186,7 @@ class TeacherEngine:
         keys = [self._key(question) for question in questions]
         wanted = set(keys) - self._known.keys() - self._missing
         found = self._cache.find(dict.fromkeys(wanted, self._settings.parameters.top_logprobs))
-        self._buyer.know(found.values())
+        self._executor.know(found.values())
         self._known |= found
         self._missing |= wanted - found.keys()
         return keys
@@ -201,26 +203,28 @@ class TeacherEngine:
         """Read what earlier attempts spent, once."""
         if self._before is None:
             self._before = read_ledger(self._store, self._uid, self._options.warn)
-            self._buyer.begin(self._before)
+            self._executor.begin(self._before)
         return self._before
 
-    def _buy(
-        self, todo: dict[str, Question], concurrency: int, set_aside: int, watch: Watch
+    def _execute(
+        self, todo: dict[str, Question], concurrency: int, set_aside: int, progress: ProgressTracker
     ) -> dict[str, Unanswered]:
         self._open_books()
         schema, longest = self._settings.response_schema, self._settings.parameters.max_tokens
-        jobs = [
-            Job(question, key, self._prices.bound(prompt_token_bound(question.messages, schema), longest))
+        requests = [
+            PendingRequest(
+                question, key, self._prices.bound(prompt_token_bound(question.messages, schema), longest)
+            )
             for key, question in todo.items()
         ]
-        results: Purchases = {}
+        results: RequestResults = {}
         self._bought = True
         try:
-            self._buyer.buy(jobs, concurrency, set_aside, watch, results)
+            self._executor.execute(requests, concurrency, set_aside, progress, results)
         finally:
             self._known |= {key: found for key, found in results.items() if isinstance(found, AnswerRecord)}
-        if (refusal := self._buyer.refusal()) is not None:
-            raise refusal
+        if (denial := self._executor.denial()) is not None:
+            raise denial
         return {key: found for key, found in results.items() if isinstance(found, Unanswered)}
 
     def _results(
@@ -245,7 +249,7 @@ class TeacherEngine:
     def _tidy(self) -> None:
         """Merge the many small objects of this engine, and of those that were killed, into few."""
         if self._bought:
-            self._buyer.close()
+            self._executor.close()
             journal = AnswerJournal(self._store, teacher_digest(self._settings), uuid.uuid4().hex[:12])
             self._cache.tidy(journal)
 
@@ -253,8 +257,8 @@ class TeacherEngine:
 __all__ = [
     "Answer",
     "AskProgress",
+    "CostEstimate",
     "EngineOptions",
-    "Estimate",
     "Question",
     "Result",
     "TeacherEngine",

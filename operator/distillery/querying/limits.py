@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 from distillery.querying.pacing import Pacer
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a round has to do: calls under way, jobs that wait, and the most that one of them may cost (picos)."""
+    """What a round has to do: calls under way, requests that wait, and the most that one of them may cost (picos)."""
 
     under_way: int = 0
     waiting: int = 0
@@ -27,7 +27,7 @@ class Limits(Protocol):
     """Limits of one round at a time, called from its thread. Times are monotonic seconds, amounts picos."""
 
     @property
-    def budget(self) -> Budget:
+    def budget(self) -> BudgetAccount:
         """What is known of the object's money; for messages."""
         ...
 
@@ -56,11 +56,11 @@ class Limits(Protocol):
         ...
 
     def accepted(self, now: float) -> None:
-        """Note a reply that was no rate refusal."""
+        """Note a reply that was not throttled."""
         ...
 
-    def refused(self, now: float, wait: float) -> None:
-        """Note a rate refusal; nothing is sent for `wait` seconds."""
+    def throttled(self, now: float, wait: float) -> None:
+        """Note a throttled reply; nothing is sent for `wait` seconds."""
         ...
 
     def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
@@ -84,7 +84,7 @@ class OwnLimits:
 
     def __init__(self, requests_per_minute: int | None, limit: int | None) -> None:
         """`limit` is the object's budget in picos, None for none."""
-        self.budget = Budget(limit)
+        self.budget = BudgetAccount(limit)
         self.pacer = Pacer(requests_per_minute)
         self._concurrency = 0
 
@@ -115,12 +115,12 @@ class OwnLimits:
         self.pacer.sent(now)
 
     def accepted(self, now: float) -> None:
-        """Note a reply that was no rate refusal."""
+        """Note a reply that was not throttled."""
         self.pacer.accepted(now)
 
-    def refused(self, now: float, wait: float) -> None:
-        """Note a rate refusal."""
-        self.pacer.refused(now, wait)
+    def throttled(self, now: float, wait: float) -> None:
+        """Note a throttled reply."""
+        self.pacer.throttled(now, wait)
 
     def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
         """Replace a reservation by what was paid."""

@@ -12,20 +12,20 @@ CATCH_UP = 0.05
 WINDOW = 0.5
 """Replies of so many seconds are judged together."""
 MARGIN = 1.02
-"""After refusals, calls are so much further apart than the accepted ones were."""
+"""After throttled replies, calls are so much further apart than the accepted ones were."""
 FIRST_EASE = 0.01
 MOST_EASE = 0.2
-"""By which share a window without refusals narrows the spacing; doubled from window to window."""
+"""By which share a window without throttled replies narrows the spacing; doubled from window to window."""
 WIDEST = 10.0
 NARROWEST = 1e-4
 
 
 class Pacer:
-    """Spaces calls `60 / requests_per_minute` apart; a rate refusal pauses, and teaches the teacher's real rate.
+    """Spaces calls `60 / requests_per_minute` apart; a throttled reply pauses, and teaches the teacher's real rate.
 
-    The configured rate is a cap, not the truth. A window of replies with refusals sets the spacing to that of the
-    accepted calls; windows without any narrow it again, ever faster, down to the cap (decrease by measurement,
-    increase by probing, as TCP does).
+    The configured rate is a cap, not the truth. A window with throttled replies sets the spacing to that of the
+    accepted calls; windows without any narrow it again, ever faster, down to the cap (decrease by
+    measurement, increase by probing, as TCP does).
     """
 
     def __init__(self, requests_per_minute: int | None) -> None:
@@ -35,12 +35,12 @@ class Pacer:
         self._next = float("-inf")
         self._began: float | None = None
         self._accepted = 0
-        self._refused = 0
+        self._throttled = 0
         self._ease = FIRST_EASE
 
     def begin(self) -> None:
         """Forget the current window: what follows has nothing to do with the replies before."""
-        self._began, self._accepted, self._refused = None, 0, 0
+        self._began, self._accepted, self._throttled = None, 0, 0
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next call may start, 0 if it may start now."""
@@ -51,20 +51,20 @@ class Pacer:
         self._next = max(self._next, now - CATCH_UP) + self.spacing
 
     def accepted(self, now: float) -> None:
-        """Note a reply that was no rate refusal."""
+        """Note a reply that was not throttled."""
         self._accepted += 1
         self._judge(now)
 
-    def refused(self, now: float, wait: float) -> None:
-        """Note a rate refusal; nothing is sent for `wait` seconds."""
+    def throttled(self, now: float, wait: float) -> None:
+        """Note a throttled reply; nothing is sent for `wait` seconds."""
         self.paused_until = max(self.paused_until, now + wait)
-        self._refused += 1
+        self._throttled += 1
         self._judge(now)
 
     def hear(self, now: float, accepted: int, waits: Sequence[float]) -> None:
-        """Note several replies at once: how many were no rate refusals, and the waits of those that were."""
+        """Note several replies at once: how many were not throttled, and the waits of those that were."""
         self._accepted += accepted
-        self._refused += len(waits)
+        self._throttled += len(waits)
         self.paused_until = max(self.paused_until, now + max(waits, default=0.0))
         if accepted or waits:
             self._judge(now)
@@ -75,7 +75,7 @@ class Pacer:
         elapsed = now - self._began
         if elapsed < WINDOW:
             return
-        if self._refused:
+        if self._throttled:
             gap = elapsed / self._accepted if self._accepted else 2 * max(self.spacing, NARROWEST)
             self.spacing = min(max(self.cap, MARGIN * gap), WIDEST)
             self._ease = FIRST_EASE
@@ -83,4 +83,4 @@ class Pacer:
             narrower = self.spacing * (1 - self._ease)
             self.spacing = max(self.cap, narrower if narrower > NARROWEST else 0.0)
             self._ease = min(2 * self._ease, MOST_EASE)
-        self._began, self._accepted, self._refused = now, 0, 0
+        self._began, self._accepted, self._throttled = now, 0, 0

@@ -16,7 +16,7 @@ QUOTED = 300
 """Characters of a server's message that are repeated to the user."""
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 RETRIED = frozenset({408, 409, 425})
-REFUSED = frozenset({401, 402, 403, 404, 405, 407, 410})
+DENIED = frozenset({401, 402, 403, 404, 405, 407, 410})
 OF_ROWS = frozenset({403, 404, 410})
 """Those that firewalls and moderating gateways also answer to a single text."""
 
@@ -61,7 +61,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class AccessDenied:
     """The teacher turns all of us away: wrong key, no such model, no money left. `status` is the HTTP status.
 
     `of_row` says that it may be this row alone.
@@ -72,10 +72,10 @@ class Refused:
     of_row: bool = False
 
 
-Outcome = Completed | Failed | RateLimited | Rejected | Refused
+Reply = Completed | Failed | RateLimited | Rejected | AccessDenied
 
 
-def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Outcome:
+def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
     """Judge one HTTP reply. `headers` are looked up case-insensitively; `now` is the wall clock in seconds."""
     if 200 <= status < 300:
         return _read_success(body)
@@ -83,20 +83,20 @@ def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float)
     text = f"HTTP {status}" + (f": {message}" if message else "")
     if status == 429:
         if code in QUOTA_CODES:
-            return Refused(status, text)
+            return AccessDenied(status, text)
         return RateLimited(text, _retry_after(headers, now))
     if status in RETRIED or status >= 500:
         return Failed("ServerError", text)
-    if status in REFUSED:
-        return Refused(status, text, status in OF_ROWS and code not in QUOTA_CODES)
+    if status in DENIED:
+        return AccessDenied(status, text, status in OF_ROWS and code not in QUOTA_CODES)
     if 300 <= status < 400:
         location = headers.get("Location", "elsewhere")
-        return Refused(status, f"HTTP {status}: the address redirects to {location[:QUOTED]}")
+        return AccessDenied(status, f"HTTP {status}: the address redirects to {location[:QUOTED]}")
     reason: UnansweredReason = "ContentFiltered" if code == "content_filter" else "RequestRejected"
     return Rejected(reason, text)
 
 
-def _read_success(body: bytes) -> Outcome:
+def _read_success(body: bytes) -> Reply:
     try:
         reply = msgspec.json.decode(body, type=ChatCompletion)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -105,7 +105,7 @@ def _read_success(body: bytes) -> Outcome:
     if not reply.choices:
         message, code = _error_of(body)
         if code in QUOTA_CODES:
-            return Refused(200, message)
+            return AccessDenied(200, message)
         if message and usage is None:
             return Failed("ServerError", f"HTTP 200 with an error: {message}")
         billed: Literal["yes", "unknown"] = "yes" if usage else "unknown"
@@ -123,7 +123,7 @@ def _read_success(body: bytes) -> Outcome:
     )
 
 
-def _read_unreadable(body: bytes) -> Outcome:
+def _read_unreadable(body: bytes) -> Reply:
     """A 200 that is no chat completion: the work may have been done and billed."""
     shown = body[:80].decode("utf-8", "replace").strip()
     what = f"it begins with {shown!r}" if shown else "it is empty"

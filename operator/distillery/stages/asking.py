@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from distillery.querying.buying import Buyer
 from distillery.querying.engine import EngineOptions, TeacherEngine
+from distillery.querying.executor import Executor
 from distillery.querying.settings import TeacherSettings
 from distillery.stages.context import StageContext
 
-MakeBuyer = Callable[[StageContext, TeacherSettings, EngineOptions], Buyer]
+MakeExecutor = Callable[[StageContext, TeacherSettings, EngineOptions], Executor]
 
 
 def open_engine(
     context: StageContext,
     settings: TeacherSettings,
     options: EngineOptions | None = None,
-    buy_with: MakeBuyer | None = None,
+    execute_with: MakeExecutor | None = None,
 ) -> TeacherEngine:
     """Return an engine that writes to the context's store and ledger; use it as a context manager.
 
-    It buys in this process unless `buy_with` makes another buyer.
+    It asks from this process unless `execute_with` makes another executor.
 
     Raises: SpecError if the Secret that `teacher.endpoint.apiKeySecret` names is not supplied.
     """
@@ -30,4 +30,4 @@ def open_engine(
     run = context.run
     options = replace(options or EngineOptions(), warn=context.warn)
     engine = TeacherEngine(settings, context.store, run.job_uid, run.stage, context.attempt, key, options)
-    return engine.buy_with(buy_with(context, settings, options)) if buy_with else engine
+    return engine.execute_with(execute_with(context, settings, options)) if execute_with else engine

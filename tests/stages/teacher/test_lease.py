@@ -100,10 +100,10 @@ def test_without_a_budget_everything_can_be_reserved():
 def test_a_refusal_pauses_at_once_and_is_told_with_the_next_request():
     desk = Desk()
     desk.renew(Demand(0, 50, 10))
-    desk.lease.refused(desk.now, 0.5)
+    desk.lease.throttled(desk.now, 0.5)
     assert desk.lease.delay(desk.now) == pytest.approx(0.5)
     desk.renew(Demand(0, 50, 10))
-    assert desk.requests[-1].refusals == (0.5,)
+    assert desk.requests[-1].throttles == (0.5,)
     assert desk.lease.delay(desk.now) == pytest.approx(0.5)
 
 

@@ -62,7 +62,7 @@ def test_a_member_that_comes_late_gets_its_turn_and_not_what_it_missed():
 def test_a_refusal_told_by_one_member_pauses_the_others_and_slows_all():
     limiter = begun(rate=60000)
     ask(limiter, "a", now=0.0, waiting=50, calls=8, accepted=5)
-    ask(limiter, "a", now=0.6, waiting=50, calls=8, accepted=10, refusals=(0.8,))
+    ask(limiter, "a", now=0.6, waiting=50, calls=8, accepted=10, throttles=(0.8,))
     other = ask(limiter, "b", now=0.65, waiting=50, calls=8)
     assert other.starts == ()
     assert round(other.pause, 6) == 0.75
@@ -145,7 +145,7 @@ def test_a_member_that_is_dismissed_gets_nothing_more_and_what_it_has_counts_unt
 def test_refusals_count_whoever_tells_of_them():
     limiter = begun(rate=6000)
     limiter.forget("a", paid=0)
-    ask(limiter, "a", refusals=(0.8,))
+    ask(limiter, "a", throttles=(0.8,))
     assert ask(limiter, "b", now=0.1, waiting=9, calls=4).pause > 0.6
 
 

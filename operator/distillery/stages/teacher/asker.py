@@ -18,13 +18,13 @@ from ray.exceptions import RayError
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import DistilleryError, StageFailed
 from distillery.querying.answers import AskProgress, Unanswered
-from distillery.querying.buying import LocalBuyer, budget_of
-from distillery.querying.desk import EngineOptions
 from distillery.querying.entries import Settled, Tally
+from distillery.querying.executor import LocalExecutor, budget_of
 from distillery.querying.journal import AnswerRecord
-from distillery.querying.schedule import Job
+from distillery.querying.progress import ProgressTracker
+from distillery.querying.request_queue import PendingRequest
+from distillery.querying.session import EngineOptions
 from distillery.querying.settings import TeacherSettings
-from distillery.querying.watch import Watch
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.teacher.lease import Lease
@@ -57,7 +57,7 @@ class News:
     warnings: list[str] = field(default_factory=list)
     done: bool = False
     error: DistilleryError | None = None
-    refusal: StageFailed | None = None
+    denial: StageFailed | None = None
     """What to end with if nobody of the fleet was answered either."""
 
 
@@ -77,14 +77,14 @@ class Asker:
     """The actor. Its methods return at once; a round runs in a thread of its own."""
 
     def __init__(self) -> None:
-        self._jobs: list[Job] = []
+        self._requests: list[PendingRequest] = []
         self._outbox = Outbox()
         self._warnings: deque[str] = deque()
         self._stop = False
         self._under_way = 0
         self._error: DistilleryError | None = None
         self._thread: threading.Thread | None = None
-        self._buyer: LocalBuyer
+        self._executor: LocalExecutor
         self._secrets: EnvironmentSecrets
 
     def open(self, order: Order, limiter: Any, recovered: Sequence[Settled]) -> str | DistilleryError:
@@ -93,8 +93,8 @@ class Asker:
             self._open(order, limiter)
         except DistilleryError as error:
             return error
-        self._buyer.recover(recovered)
-        return self._buyer.writer
+        self._executor.recover(recovered)
+        return self._executor.writer
 
     def _open(self, order: Order, limiter: Any) -> None:
         async def exchange(request: Request) -> Grant:
@@ -109,20 +109,20 @@ class Asker:
         key = secrets.get(reference.name, reference.key) if reference else None
         options = replace(order.options, warn=self._warnings.append)
         lease = Lease(order.name, exchange, budget_of(order.settings))
-        self._buyer = LocalBuyer.open(
+        self._executor = LocalExecutor.open(
             order.settings, order.store, order.ledger_uid, order.stage, key, options, lease
         )
 
-    def give(self, jobs: list[Job]) -> None:
-        """Take a part of the next round's jobs."""
-        self._jobs += jobs
+    def give(self, requests: list[PendingRequest]) -> None:
+        """Take a part of the next round's requests."""
+        self._requests += requests
 
     def start(self, accepted: bool) -> None:
         """Start a round; `accepted` says that the teacher has answered such questions before."""
-        jobs, self._jobs, self._outbox, self._error = self._jobs, [], Outbox(), None
+        requests, self._requests, self._outbox, self._error = self._requests, [], Outbox(), None
         if accepted:
-            self._buyer.trust()
-        self._thread = threading.Thread(target=self._buy, args=(jobs,), name="asker", daemon=True)
+            self._executor.trust()
+        self._thread = threading.Thread(target=self._buy, args=(requests,), name="asker", daemon=True)
         self._thread.start()
 
     def poll(self, stop: bool) -> News:
@@ -132,7 +132,7 @@ class Asker:
             self._thread is None or not self._thread.is_alive()
         )  # looked at first: what follows is the last word
         tally = Tally()
-        tally.merge(self._buyer.tally)
+        tally.merge(self._executor.tally)
         return News(
             results=_drain(self._outbox.fresh),
             tally=tally,
@@ -140,17 +140,17 @@ class Asker:
             warnings=_drain(self._warnings),
             done=done,
             error=self._error if done else None,
-            refusal=self._buyer.refusal() if done else None,
+            denial=self._executor.denial() if done else None,
         )
 
     def close(self) -> None:
         """Merge what was written."""
-        self._buyer.close()
+        self._executor.close()
 
-    def _buy(self, jobs: list[Job]) -> None:
-        watch = Watch(len(jobs), 0, self._hear, lambda: self._stop)
+    def _buy(self, requests: list[PendingRequest]) -> None:
+        progress = ProgressTracker(len(requests), 0, self._hear, lambda: self._stop)
         try:
-            self._buyer.buy(jobs, 0, 0, watch, self._outbox)  # its limits are the limiter's
+            self._executor.execute(requests, 0, 0, progress, self._outbox)  # its limits are the limiter's
         except DistilleryError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - the border of the thread: the driver classifies it

@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distillery.errors import StageFailed, StageStopped
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 from distillery.stages import cluster
 from distillery.stages.teacher.asker import Asker
 from distillery.stages.teacher.leasing import LAPSE, Grant, Request
@@ -46,9 +46,9 @@ class LimiterActor:
         """Take a member's news and return what it may do."""
         return self._limiter.exchange(request, time.monotonic())
 
-    def enrol(self, name: str, jobs: int) -> None:
+    def enrol(self, name: str, requests: int) -> None:
         """Expect a new member."""
-        self._limiter.enrol(name, jobs)
+        self._limiter.enrol(name, requests)
 
     def dismiss(self, name: str) -> None:
         """Grant a member nothing more."""
@@ -58,7 +58,7 @@ class LimiterActor:
         """Drop a lost member."""
         self._limiter.forget(name, paid)
 
-    def money(self) -> Budget:
+    def money(self) -> BudgetAccount:
         """Return the object's money."""
         return replace(self._limiter.budget)
 

@@ -11,8 +11,8 @@ from distillery.artifacts.manifest import Cost, logical_digest
 from distillery.artifacts.tables import COMPLETIONS, INPUTS, read_table, write_table
 from distillery.errors import StageFailed
 from distillery.querying.answers import AskProgress, Question, Result
+from distillery.querying.cost_estimate import estimate_cost
 from distillery.querying.engine import TeacherEngine
-from distillery.querying.estimate import estimate_cost
 from distillery.stages import asking, report
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.teacher.completions import (
@@ -74,7 +74,7 @@ def _open_engine(context: StageContext, params: TeacherParams) -> TeacherEngine:
         return asking.open_engine(context, params.teacher)
     from distillery.stages.teacher.fleet import Fleet  # lazy: Ray takes a second to import
 
-    return asking.open_engine(context, params.teacher, buy_with=Fleet)
+    return asking.open_engine(context, params.teacher, execute_with=Fleet)
 
 
 def _pilot(context: StageContext, engine: TeacherEngine, params: TeacherParams, rows: Sequence[Row]) -> Pilot:
@@ -99,7 +99,7 @@ def _worth(
     questions: Sequence[Question],
     evaluation: Sequence[Question],
 ) -> Worth:
-    """Estimate what is still to be paid, with the tokens that the pilot took."""
+    """CostEstimate what is still to be paid, with the tokens that the pilot took."""
     production = [question for question in questions if question.sample_index == 0]
     all_new = estimate_cost(params.teacher, production, typical=engine.typical)
     return Worth(

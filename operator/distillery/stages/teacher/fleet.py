@@ -15,21 +15,21 @@ import ray
 from ray.exceptions import RayError
 
 from distillery.errors import DistilleryError, StageFailed, StageStopped
-from distillery.querying import complaints
+from distillery.querying import failures
 from distillery.querying.answers import Unanswered
-from distillery.querying.buying import budget_of
 from distillery.querying.cache import AnswerCache
-from distillery.querying.desk import EngineOptions
+from distillery.querying.dispatch import RequestResults
 from distillery.querying.entries import Settled, Tally
+from distillery.querying.executor import budget_of
 from distillery.querying.journal import AnswerRecord
 from distillery.querying.keys import teacher_digest
 from distillery.querying.ledger import LedgerTotals, read_writer
-from distillery.querying.notes import Notes
+from distillery.querying.model_mix import ModelMixWarner
 from distillery.querying.pricing import to_micro
-from distillery.querying.round import Purchases
-from distillery.querying.schedule import Job
+from distillery.querying.progress import ProgressTracker
+from distillery.querying.request_queue import PendingRequest
+from distillery.querying.session import EngineOptions
 from distillery.querying.settings import TeacherSettings
-from distillery.querying.watch import Watch
 from distillery.stages import cluster
 from distillery.stages.context import StageContext
 from distillery.stages.teacher.asker import News, Order
@@ -38,7 +38,7 @@ from distillery.stages.teacher.crew import Crew
 POLL = 0.2
 """Seconds between two words with each member; a stop request travels as fast."""
 CHUNK = 2000
-"""Jobs handed over at once."""
+"""Requests handed over at once."""
 LOSSES = 3
 """So many members may be lost, for each that there is, before the cluster is given up."""
 
@@ -51,23 +51,23 @@ class Member:
     node: str
     actor: Any
     writer: str
-    jobs: Sequence[Job] = ()
+    requests: Sequence[PendingRequest] = ()
     news: News = field(default_factory=News)
     reply: Any = None
     """The answer to the last question for news, on its way."""
 
 
 class Fleet:
-    """A buyer (see querying.buying.Buyer) whose rounds run in the worker pods."""
+    """A buyer (see querying.buying.Executor) whose rounds run in the worker pods."""
 
     def __init__(self, context: StageContext, settings: TeacherSettings, options: EngineOptions) -> None:
         """Nothing is started before the first round."""
         self._context, self._settings, self._options = context, settings, options
         self._cache = AnswerCache(context.store, teacher_digest(settings), options.warn)
-        self._notes = Notes(options.warn)
+        self._warner = ModelMixWarner(options.warn)
         self._before = LedgerTotals()
         self._accepted = False
-        self._refusal: StageFailed | None = None
+        self._denial: StageFailed | None = None
         self._lost: list[Tally] = []
         self._members: list[Member] = []
         self._crew: Crew | None = None
@@ -88,33 +88,38 @@ class Fleet:
     def know(self, answers: Iterable[AnswerRecord]) -> None:
         """Take note of answers that the cache held."""
         for answer in answers:
-            self._notes.note(answer)
+            self._warner.note(answer)
             self._accepted = True
 
-    def buy(
-        self, jobs: Sequence[Job], concurrency: int, set_aside: int, watch: Watch, results: Purchases
+    def execute(
+        self,
+        requests: Sequence[PendingRequest],
+        concurrency: int,
+        set_aside: int,
+        progress: ProgressTracker,
+        results: RequestResults,
     ) -> None:
-        """Run one round in all pods (see Buyer).
+        """Run one round in all pods (see Executor).
 
         Raises: also StageFailed(LimiterLost, WorkersLost) as infrastructure.
         """
         try:
             crew = self._assemble(concurrency)
-            shares = split(jobs, len(self._members))
+            shares = split(requests, len(self._members))
             sizes = {member.name: len(share) for member, share in zip(self._members, shares, strict=True)}
             ray.get(crew.limiter.begin.remote(concurrency, set_aside, sizes))
             for member, share in zip(self._members, shares, strict=True):
                 self._start(member, share)
-            self._follow(watch, results)
+            self._follow(progress, results)
         except RayError as error:
             message = (
                 f"the Ray cluster failed ({type(error).__name__}): run again, answers bought so far are kept"
             )
             raise StageFailed("WorkersLost", message, "infrastructure") from None
 
-    def refusal(self) -> StageFailed | None:
-        """Return what a closed door says (see Buyer); a member's own share may be too small to judge by."""
-        return None if self._accepted else self._refusal
+    def denial(self) -> StageFailed | None:
+        """Return what a closed door says (see Executor); a member's own share may be too small to judge by."""
+        return None if self._accepted else self._denial
 
     def close(self) -> None:
         """Merge what the members wrote, and let them go."""
@@ -182,15 +187,15 @@ class Fleet:
             message = "workers were lost again and again: see the events of their pods; answers are kept"
             raise StageFailed("WorkersLost", message, "infrastructure")
 
-    def _start(self, member: Member, jobs: Sequence[Job]) -> None:
-        member.jobs, member.reply = jobs, None
-        member.news = News(tally=member.news.tally, done=not jobs)
-        for at in range(0, len(jobs), CHUNK):
-            member.actor.give.remote(list(jobs[at : at + CHUNK]))
-        if jobs:
+    def _start(self, member: Member, requests: Sequence[PendingRequest]) -> None:
+        member.requests, member.reply = requests, None
+        member.news = News(tally=member.news.tally, done=not requests)
+        for at in range(0, len(requests), CHUNK):
+            member.actor.give.remote(list(requests[at : at + CHUNK]))
+        if requests:
             member.actor.start.remote(self._accepted)
 
-    def _follow(self, watch: Watch, results: Purchases) -> None:
+    def _follow(self, progress: ProgressTracker, results: RequestResults) -> None:
         """Gather results until every member is done. Raises: the first trouble of a member."""
         stop, trouble = False, None
         while busy := [member for member in self._members if not member.news.done]:
@@ -200,53 +205,64 @@ class Fleet:
             ready, _ = ray.wait([member.reply for member in busy], num_returns=len(busy), timeout=POLL)
             for member in busy:
                 if member.reply in ready:
-                    error = self._listen(member, watch, results, stop)
+                    error = self._listen(member, progress, results, stop)
                     trouble = _worse(trouble, error)
             under_way = sum(member.news.under_way for member in self._members)
-            asked = watch.look(under_way, to_micro(self.tally.spent))
+            asked = progress.look(under_way, to_micro(self.tally.spent))
             stop = stop or asked or (trouble is not None and not _money(trouble))
             time.sleep(POLL)
         if trouble is not None:
             raise self._told(trouble, results)
 
-    def _listen(self, member: Member, watch: Watch, results: Purchases, stop: bool) -> DistilleryError | None:
+    def _listen(
+        self, member: Member, progress: ProgressTracker, results: RequestResults, stop: bool
+    ) -> DistilleryError | None:
         """Take in a member's news; replace it if it is gone, or says that it is done and is not.
 
-        Returns its trouble. A lost connection may lose jobs on their way to a member that lives.
+        Returns its trouble. A lost connection may lose requests on their way to a member that lives.
         """
         reply, member.reply = member.reply, None
         try:
             member.news = ray.get(reply)
         except RayError:
-            return self._replace(member, watch, results, stop)
+            return self._replace(member, progress, results, stop)
         for warning in member.news.warnings:
-            self._notes.warn_once(warning, warning)
-        self._file(member.news.results, watch, results)
+            self._warner.warn_once(warning, warning)
+        self._file(member.news.results, progress, results)
         news = member.news
-        self._refusal = news.refusal or self._refusal
-        if news.done and news.error is None and any(job.key not in results for job in member.jobs):
-            return self._replace(member, watch, results, stop)
+        self._denial = news.denial or self._denial
+        if (
+            news.done
+            and news.error is None
+            and any(request.key not in results for request in member.requests)
+        ):
+            return self._replace(member, progress, results, stop)
         return news.error
 
     def _file(
-        self, found: Iterable[tuple[str, AnswerRecord | Unanswered]], watch: Watch, results: Purchases
+        self,
+        found: Iterable[tuple[str, AnswerRecord | Unanswered]],
+        progress: ProgressTracker,
+        results: RequestResults,
     ) -> None:
         for key, result in found:
             results[key] = result
-            watch.done(failed=isinstance(result, Unanswered))
+            progress.done(failed=isinstance(result, Unanswered))
             if isinstance(result, AnswerRecord):
                 self.know([result])
 
     def _replace(
-        self, member: Member, watch: Watch, results: Purchases, stop: bool
+        self, member: Member, progress: ProgressTracker, results: RequestResults, stop: bool
     ) -> DistilleryError | None:
-        """Settle what a lost member has cost and give its open jobs to a new one. Returns its trouble."""
+        """Settle what a lost member has cost and give its open requests to a new one. Returns its trouble."""
         assert self._crew is not None
         try:
             recovered = self._bury(member)
             self._count_loss()
             new = None if stop else self._hire(recovered)
-            left = self._left(member, watch, results)  # not before: to hire takes minutes if a pod must come
+            left = self._left(
+                member, progress, results
+            )  # not before: to hire takes minutes if a pod must come
         except DistilleryError as trouble:
             return trouble
         if new is None:
@@ -267,30 +283,37 @@ class Fleet:
         ray.get(self._crew.limiter.forget.remote(member.name, last.tally.spent + last.tally.unknown))
         return last.recovered
 
-    def _left(self, member: Member, watch: Watch, results: Purchases) -> list[Job]:
-        """Return the jobs that a lost member left, less those whose answers stand in the journal."""
-        open_jobs = [job for job in member.jobs if job.key not in results]
+    def _left(
+        self, member: Member, progress: ProgressTracker, results: RequestResults
+    ) -> list[PendingRequest]:
+        """Return the requests that a lost member left, less those whose answers stand in the journal."""
+        open_requests = [request for request in member.requests if request.key not in results]
         top = self._settings.parameters.top_logprobs
-        found = self._cache.find({job.key: top for job in open_jobs})
-        self._file(found.items(), watch, results)
-        return [job for job in open_jobs if job.key not in found]
+        found = self._cache.find({request.key: top for request in open_requests})
+        self._file(found.items(), progress, results)
+        return [request for request in open_requests if request.key not in found]
 
-    def _told(self, trouble: DistilleryError, results: Purchases) -> DistilleryError:
+    def _told(self, trouble: DistilleryError, results: RequestResults) -> DistilleryError:
         """Return the trouble as it is, but of the whole fleet where it is about money."""
         if not _money(trouble) or self._crew is None:
             return trouble
-        left = [job.bound for member in self._members for job in member.jobs if job.key not in results]
+        left = [
+            request.bound
+            for member in self._members
+            for request in member.requests
+            if request.key not in results
+        ]
         if not left:
             return trouble
         budget = ray.get(self._crew.limiter.money.remote())
-        return complaints.budget_reached(self._settings, budget, min(left) + budget.overrun, len(left))
+        return failures.budget_reached(self._settings, budget, min(left) + budget.overrun, len(left))
 
 
-def split(jobs: Iterable[Job], parts: int) -> list[list[Job]]:
-    """Split jobs by the digest that names their answers: equal questions always meet in the same part."""
-    shares: list[list[Job]] = [[] for _ in range(parts)]
-    for job in jobs:
-        shares[int(job.key[:12], 16) % parts].append(job)
+def split(requests: Iterable[PendingRequest], parts: int) -> list[list[PendingRequest]]:
+    """Split requests by the digest that names their answers: equal questions always meet in the same part."""
+    shares: list[list[PendingRequest]] = [[] for _ in range(parts)]
+    for request in requests:
+        shares[int(request.key[:12], 16) % parts].append(request)
     return shares
 
 

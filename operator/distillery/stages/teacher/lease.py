@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 from distillery.querying.limits import Demand
 from distillery.stages.teacher.leasing import PERIOD, VALID, Grant, Request
 
@@ -28,7 +28,7 @@ class Lease:
         self, member: str, exchange: Exchange, limit: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`exchange` carries a request to the limiter; `limit` is the object's budget in picos."""
-        self.budget = Budget(limit)
+        self.budget = BudgetAccount(limit)
         self._member, self._exchange, self._clock = member, exchange, clock
         self._concurrency = 0
         self._starts: deque[float] | None = deque()
@@ -40,7 +40,7 @@ class Lease:
         self._final = False
         self._overrun = 0
         self._accepted, self._paid, self._started = 0, 0, 0
-        self._refusals: list[float] = []
+        self._throttles: list[float] = []
         self._wake = asyncio.Event()
         self._closing = False
 
@@ -92,13 +92,13 @@ class Lease:
             self._starts.popleft()
 
     def accepted(self, now: float) -> None:
-        """Note a reply that was no rate refusal."""
+        """Note a reply that was not throttled."""
         self._accepted += 1
 
-    def refused(self, now: float, wait: float) -> None:
+    def throttled(self, now: float, wait: float) -> None:
         """Pause, and let the others know at once."""
         self._paused_until = max(self._paused_until, now + wait)
-        self._refusals.append(wait)
+        self._throttles.append(wait)
         self._wake.set()
 
     def settle(self, reserved: int, paid: int, bound: int | None = None) -> bool:
@@ -162,7 +162,7 @@ class Lease:
             waiting=demand.waiting,
             calls=max(0, calls - len(self._starts or ())),
             accepted=self._accepted,
-            refusals=tuple(self._refusals),
+            throttles=tuple(self._throttles),
             paid=self._paid,
             returned=returned,
             wanted=wanted,
@@ -170,7 +170,7 @@ class Lease:
             overrun=self._overrun,
         )
         self._accepted = self._paid = self._started = 0
-        self._refusals.clear()
+        self._throttles.clear()
         return request
 
     def _apply(self, grant: Grant, now: float) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 
 PERIOD = 0.1
 """Seconds between the requests of a busy member."""
@@ -26,13 +26,13 @@ class Request:
     member: str
     under_way: int = 0
     waiting: int = 0
-    """Jobs that could be sent at once."""
+    """Requests that could be sent at once."""
     calls: int = 0
     """How many of them the member can start within a period."""
     accepted: int = 0
-    """Replies that were no rate refusals."""
-    refusals: tuple[float, ...] = ()
-    """Rate refusals: seconds that nothing may be sent."""
+    """Replies that were not throttled."""
+    throttles: tuple[float, ...] = ()
+    """Throttled replies: seconds that nothing may be sent."""
     paid: int = 0
     returned: int = 0
     """Lent money that it does not need."""
@@ -56,5 +56,5 @@ class Grant:
     """Lent beside what it has; None: there is no budget."""
     final: bool
     """Whether what it asked for in vain will never be there."""
-    budget: Budget
+    budget: BudgetAccount
     """The object's money, for messages."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 from distillery.querying.pacing import Pacer
 from distillery.stages.teacher.leasing import HORIZON, Grant, Request
 
@@ -43,7 +43,7 @@ class Limiter:
 
     def __init__(self, requests_per_minute: int | None, limit: int | None) -> None:
         """`limit` is the object's budget in picos, None for none."""
-        self.budget = Budget(limit)
+        self.budget = BudgetAccount(limit)
         self.pacer = Pacer(requests_per_minute)
         self._members: dict[str, Member] = {}
         self._gone: deque[str] = deque(maxlen=REMEMBERED)
@@ -51,15 +51,15 @@ class Limiter:
         self._turn = 0
 
     def begin(self, concurrency: int, set_aside: int, shares: Mapping[str, int]) -> None:
-        """Prepare for a round; `shares` are the jobs of each member."""
+        """Prepare for a round; `shares` are the requests of each member."""
         self._concurrency, self.budget.set_aside = concurrency, set_aside
         self.pacer.begin()
-        for name, jobs in shares.items():
-            self.enrol(name, jobs)
+        for name, requests in shares.items():
+            self.enrol(name, requests)
 
-    def enrol(self, name: str, jobs: int) -> None:
-        """Expect a member with so many jobs."""
-        self._members.setdefault(name, Member()).wants = min(jobs, self._concurrency)
+    def enrol(self, name: str, requests: int) -> None:
+        """Expect a member with so many requests."""
+        self._members.setdefault(name, Member()).wants = min(requests, self._concurrency)
 
     def dismiss(self, name: str) -> None:
         """Grant a member nothing more, ever; what it has counts as used until it is forgotten."""
@@ -76,7 +76,7 @@ class Limiter:
 
     def exchange(self, request: Request, now: float) -> Grant:
         """Take a member's news and return what it may do."""
-        self.pacer.hear(now, request.accepted, request.refusals)
+        self.pacer.hear(now, request.accepted, request.throttles)
         self.budget.overrun = max(self.budget.overrun, request.overrun)
         if request.member in self._gone:
             return self._refuse(request)

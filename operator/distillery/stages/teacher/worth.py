@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from distillery.querying.estimate import Estimate
+from distillery.querying.cost_estimate import CostEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Worth:
 
     spent_micro: int
     """What the object has paid so far, in all attempts."""
-    rest: Estimate
+    rest: CostEstimate
     """Questions of this stage that are still to be bought."""
-    evaluation: Estimate
+    evaluation: CostEstimate
     """Questions of the evaluation that are still to be bought."""
     micro_per_thousand: int
     """What the teacher takes for a thousand production requests."""

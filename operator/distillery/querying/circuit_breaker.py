@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from distillery.querying.schedule import Job
+from distillery.querying.request_queue import PendingRequest
 
 PROBE_SECONDS = 1.0
 """Between probes, at most."""
@@ -19,7 +19,7 @@ later attempt could answer either."""
 
 
 @dataclass(slots=True)
-class Health:
+class CircuitBreaker:
     """A circuit breaker. `threshold` failures in a row open it."""
 
     threshold: int
@@ -39,7 +39,7 @@ class Health:
     """What went wrong last."""
     last_probe: float = float("-inf")
     witnesses: set[str] = field(default_factory=set)
-    """Keys of the jobs that failed since, without those that fail while others are answered."""
+    """Keys of the requests that failed since, without those that fail while others are answered."""
 
     @property
     def is_open(self) -> bool:
@@ -68,17 +68,17 @@ class Health:
         self.responded_at = now
 
     def asked_to_wait(self, until: float) -> None:
-        """Note a refusal for the rate: nothing is sent before."""
+        """Note a throttled reply: nothing is sent before."""
         self.paused_until = max(self.paused_until, until)
 
-    def failed(self, now: float, job: Job, message: str) -> None:
-        """Note a failed call, after the job itself has."""
+    def failed(self, now: float, request: PendingRequest, message: str) -> None:
+        """Note a failed call, after the request itself has."""
         self.last = message
         if self.failures == 0:
             self.since = now
         self.failures += 1
-        if not (job.is_suspect or job.is_outlived):
-            self.witnesses.add(job.key)
+        if not (request.is_suspect or request.is_outlived):
+            self.witnesses.add(request.key)
 
     def allows_fresh(self, now: float) -> bool:
         """Return whether a row that was not tried yet may be sent: always, or as a probe once a second."""
@@ -96,14 +96,14 @@ class Health:
         enough = len(self.witnesses) >= max(WITNESSES, under_way)
         return enough and now - max(self.since, self.paused_until) >= self.patience
 
-    def leaves(self, job: Job, now: float, *, fresh: bool) -> bool:
-        """Return whether a job that has just failed stays unanswered.
+    def leaves(self, request: PendingRequest, now: float, *, fresh: bool) -> bool:
+        """Return whether a request that has just failed stays unanswered.
 
         Either it is to blame, or it was tried as long as an outage may last and nobody is there to say whose fault
         it is: few rows are left, and no `fresh` ones.
         """
-        if job.is_spent(self.answered):
+        if request.is_spent(self.answered):
             return True
         undecided = not fresh and len(self.witnesses) < WITNESSES
-        away = now - max(job.away_since, self.paused_until)
-        return away >= self.patience and (job.is_suspect or undecided)
+        away = now - max(request.away_since, self.paused_until)
+        return away >= self.patience and (request.is_suspect or undecided)

@@ -1,4 +1,4 @@
-"""One writer's books: one entry before each call, one after it, and the budget between them."""
+"""The ledger's writing side, call by call: one entry before each, one after it, and the budget between them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Call:
     settled: bool = False
 
 
-class Books:
+class CallLedger:
     """Names calls, enters and settles them. `commit` is the way to the ledger while an event loop runs."""
 
     def __init__(self, writer: str, prices: Prices, limits: Limits) -> None:

@@ -7,7 +7,7 @@ from distillery.querying.journal import AnswerRecord
 from distillery.querying.replies import Completed
 
 
-class Notes:
+class ModelMixWarner:
     """Remembers which models answered and what was warned of."""
 
     def __init__(self, warn: Warn) -> None:

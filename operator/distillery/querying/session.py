@@ -1,4 +1,4 @@
-"""What one buyer keeps over all its rounds: options, books, limits, logs, and what it knows of the teacher."""
+"""The session: what an executor keeps over all rounds: options, ledger, limits, logs, what it knows of the teacher."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from distillery.errors import StageFailed
 from distillery.querying.answers import Warn
-from distillery.querying.books import Books
-from distillery.querying.health import Health
+from distillery.querying.call_ledger import CallLedger
+from distillery.querying.circuit_breaker import CircuitBreaker
 from distillery.querying.journal import AnswerJournal
 from distillery.querying.ledger_log import LedgerLog
 from distillery.querying.limits import Limits
-from distillery.querying.notes import Notes
-from distillery.querying.requests import RequestBuilder
+from distillery.querying.model_mix import ModelMixWarner
+from distillery.querying.request_body import RequestBuilder
 from distillery.querying.settings import TeacherSettings
 
 
@@ -34,7 +34,7 @@ class EngineOptions:
     startup_seconds: float = 10.0
     """The same while it has never answered."""
     rate_limited_seconds: float = 900.0
-    """So long may every call be refused for its rate."""
+    """So long may every call be throttled."""
     longest_pause_seconds: float = 600.0
     """No single pause that the teacher asks for is longer."""
     drain_seconds: float = 30.0
@@ -45,16 +45,16 @@ class EngineOptions:
 
 
 @dataclass(slots=True)
-class Desk:
-    """The lasting parts of a buyer."""
+class Session:
+    """The lasting parts of an executor."""
 
     settings: TeacherSettings
     options: EngineOptions
     api_key: str | None = field(repr=False)
-    books: Books
+    calls: CallLedger
     limits: Limits
-    notes: Notes
-    health: Health
+    warner: ModelMixWarner
+    breaker: CircuitBreaker
     builder: RequestBuilder
     journal: AnswerJournal
     ledger: LedgerLog
@@ -62,7 +62,7 @@ class Desk:
     """Whether the teacher ever answered such a question, now or before: then rejections are the rows' fault."""
     rejected_in_a_row: int = 0
     """Rows that the teacher found unacceptable before it accepted any."""
-    refused_in_a_row: int = 0
-    """Rows at which the door seemed closed, without an answer between."""
-    refusal: StageFailed | None = None
+    denied_in_a_row: int = 0
+    """Rows that were denied access, without an answer between."""
+    denial: StageFailed | None = None
     """What the last of them says."""

@@ -14,7 +14,7 @@ RATE_REPORTS = 20
 
 
 @dataclass(slots=True)
-class Watch:
+class ProgressTracker:
     """Progress of one ask. `cached` of its `total` questions needed no call."""
 
     total: int

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing
 from distillery.querying.answers import Question, Usage
-from distillery.querying.estimate import Estimate, Typical, estimate_cost
+from distillery.querying.cost_estimate import CostEstimate, TokenStats, estimate_cost
 from querying_builders import make_questions, make_settings
 
 texts = st.lists(st.text(max_size=200), max_size=10)
@@ -23,7 +23,7 @@ def test_the_bounds_are_in_order(contents, longest, kind):
 
 
 def test_cached_questions_are_counted_and_cost_nothing():
-    assert estimate_cost(make_settings(), [], cached=7) == Estimate(questions=7, cached=7)
+    assert estimate_cost(make_settings(), [], cached=7) == CostEstimate(questions=7, cached=7)
 
 
 def test_without_prices_everything_is_free():
@@ -39,8 +39,8 @@ def test_with_free_prompts_nothing_is_certain_since_answers_may_be_empty():
 
 def test_seen_answers_replace_the_guess():
     settings = make_settings()
-    typical = Typical.learn(settings, [(100, Usage(50, 0, 3)), (100, Usage(50, 0, 5))])
-    assert typical == Typical(per_byte=0.5, overhead=0.0, completion=4.0)
+    typical = TokenStats.learn(settings, [(100, Usage(50, 0, 3)), (100, Usage(50, 0, 5))])
+    assert typical == TokenStats(per_byte=0.5, overhead=0.0, completion=4.0)
     estimate = estimate_cost(
         settings, [Question("r", [{"role": "user", "content": "x" * 100}])], typical=typical
     )

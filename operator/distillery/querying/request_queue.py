@@ -28,7 +28,7 @@ STARTUP_TRIES: dict[UnansweredReason, int] = {
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class PendingRequest:
     """One question to buy, and what happened to it so far. `bound` is the reserve for one call, in picos."""
 
     question: Question
@@ -82,19 +82,19 @@ class Job:
         return any(count >= most[reason] for reason, count in self.failures.items())
 
 
-class Schedule:
-    """Jobs that wait for their (next) call."""
+class RequestQueue:
+    """Requests that wait for their (next) call."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self.fresh: deque[Job] = deque(jobs)
-        self._retries: list[tuple[float, int, Job]] = []
+    def __init__(self, requests: Iterable[PendingRequest]) -> None:
+        self.fresh: deque[PendingRequest] = deque(requests)
+        self._retries: list[tuple[float, int, PendingRequest]] = []
         self._count = 0
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self._retries)
 
-    def take(self, now: float, allow_fresh: bool, *, probe: bool = False) -> Job | None:
-        """Return the next job that may be sent now, or None. A `probe` is a fresh row that goes before all others."""
+    def take(self, now: float, allow_fresh: bool, *, probe: bool = False) -> PendingRequest | None:
+        """Return the next request that may be sent now, or None. A `probe` is a fresh one that goes first."""
         if self.fresh and allow_fresh and probe:
             return self.fresh.popleft()
         if self._retries and self._retries[0][0] <= now:
@@ -103,14 +103,14 @@ class Schedule:
             return self.fresh.popleft()
         return None
 
-    def put_back(self, job: Job) -> None:
-        """Return a job that could not be sent after all; it goes first."""
-        self.fresh.appendleft(job)
+    def put_back(self, request: PendingRequest) -> None:
+        """Return a request that could not be sent after all; it goes first."""
+        self.fresh.appendleft(request)
 
-    def retry(self, job: Job, at: float) -> None:
-        """Send a job again at a later time."""
+    def retry(self, request: PendingRequest, at: float) -> None:
+        """Send a request again at a later time."""
         self._count += 1
-        heapq.heappush(self._retries, (at, self._count, job))
+        heapq.heappush(self._retries, (at, self._count, request))
 
     def next_retry(self) -> float | None:
         """Return when the next retry is due, or None."""

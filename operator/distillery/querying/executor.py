@@ -1,4 +1,4 @@
-"""Who buys what the answer cache lacks: this process alone (`LocalBuyer`), or whoever implements `Buyer`."""
+"""The executor asks the teacher what the answer cache lacks: in this process (`LocalExecutor`), or wherever else."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import msgspec
 
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
-from distillery.querying.books import Books
-from distillery.querying.desk import Desk, EngineOptions
+from distillery.querying.call_ledger import CallLedger
+from distillery.querying.circuit_breaker import CircuitBreaker
+from distillery.querying.dispatch import Dispatcher, RequestResults
 from distillery.querying.entries import Opened, Settled, Tally
-from distillery.querying.health import Health
 from distillery.querying.journal import AnswerJournal, AnswerRecord
 from distillery.querying.keys import teacher_digest
 from distillery.querying.ledger import LedgerTotals
 from distillery.querying.ledger_log import LedgerLog
 from distillery.querying.limits import Limits, OwnLimits
-from distillery.querying.notes import Notes
+from distillery.querying.model_mix import ModelMixWarner
 from distillery.querying.pricing import Prices, amount_picos
-from distillery.querying.requests import RequestBuilder
-from distillery.querying.round import Purchases, Round
-from distillery.querying.schedule import Job
+from distillery.querying.progress import ProgressTracker
+from distillery.querying.request_body import RequestBuilder
+from distillery.querying.request_queue import PendingRequest
+from distillery.querying.session import EngineOptions, Session
 from distillery.querying.settings import TeacherSettings
-from distillery.querying.watch import Watch
 
 OPEN_CIRCUIT = 8
 """Failures in a row before the teacher itself is doubted, at least."""
 
 
-class Buyer(Protocol):
-    """Buys answers for one stage, in any number of rounds."""
+class Executor(Protocol):
+    """Executes the requests of one stage, in any number of rounds."""
 
     @property
     def tally(self) -> Tally:
@@ -48,24 +48,29 @@ class Buyer(Protocol):
         """Take note of answers that the cache held."""
         ...
 
-    def buy(
-        self, jobs: Sequence[Job], concurrency: int, set_aside: int, watch: Watch, results: Purchases
+    def execute(
+        self,
+        requests: Sequence[PendingRequest],
+        concurrency: int,
+        set_aside: int,
+        progress: ProgressTracker,
+        results: RequestResults,
     ) -> None:
-        """Buy answers and put what comes of each job into `results`, also if this ends early.
+        """Ask the teacher and put what comes of each request into `results`, also if this ends early.
 
         Args:
-            jobs: what to buy; keys differ.
+            requests: what to ask; keys differ.
             concurrency: calls under way at once.
             set_aside: picos of the budget that must be left over.
-            watch: counts jobs, knows of stop requests.
+            progress: counts requests, knows of stop requests.
             results: filled in.
 
         Raises: StageFailed, StageStopped, TransientError, once all paid answers are durable.
         """
         ...
 
-    def refusal(self) -> StageFailed | None:
-        """Return what to end with if the teacher has turned questions away and never answered one."""
+    def denial(self) -> StageFailed | None:
+        """Return what to end with if the teacher has denied access and never answered a question."""
         ...
 
     def close(self) -> None:
@@ -73,11 +78,11 @@ class Buyer(Protocol):
         ...
 
 
-class LocalBuyer:
+class LocalExecutor:
     """One writer of journal and ledger, whose rounds run in the calling thread."""
 
-    def __init__(self, desk: Desk, opened: Opened) -> None:
-        self._desk = desk
+    def __init__(self, session: Session, opened: Opened) -> None:
+        self._session = session
         self._opened = opened
         self._recovered: Sequence[Settled] = ()
         self._wrote = False
@@ -92,8 +97,8 @@ class LocalBuyer:
         api_key: str | None,
         options: EngineOptions,
         limits: Limits | None = None,
-    ) -> LocalBuyer:
-        """Return a buyer with a new writer id; without `limits` it has the settings' to itself.
+    ) -> LocalExecutor:
+        """Return an executor with a new writer id; without `limits` it has the settings' to itself.
 
         Nothing is read or written yet. `stage` is its name and the attempt.
         """
@@ -101,34 +106,34 @@ class LocalBuyer:
         if limits is None:
             limits = OwnLimits(settings.rate_limits.requests_per_minute, budget_of(settings))
         threshold = max(OPEN_CIRCUIT, settings.rate_limits.concurrency)
-        desk = Desk(
+        session = Session(
             settings=settings,
             options=options,
             api_key=api_key,
-            books=Books(writer, prices, limits),
+            calls=CallLedger(writer, prices, limits),
             limits=limits,
-            notes=Notes(options.warn),
-            health=Health(threshold, options.outage_seconds, options.startup_seconds),
+            warner=ModelMixWarner(options.warn),
+            breaker=CircuitBreaker(threshold, options.outage_seconds, options.startup_seconds),
             builder=RequestBuilder(settings),
             journal=AnswerJournal(store, teacher, writer),
             ledger=LedgerLog(store, ledger_uid, writer),
         )
         each = (prices.prompt, prices.cached, prices.completion)
-        return cls(desk, Opened(*stage, teacher, each, settings.currency))
+        return cls(session, Opened(*stage, teacher, each, settings.currency))
 
     @property
     def writer(self) -> str:
         """The writer id in journal and ledger."""
-        return self._desk.books.writer
+        return self._session.calls.writer
 
     @property
     def tally(self) -> Tally:
         """What was bought so far."""
-        return self._desk.books.tally
+        return self._session.calls.tally
 
     def begin(self, before: LedgerTotals) -> None:
         """Count what earlier attempts spent; the first round enters what became of their lost calls."""
-        self._desk.limits.budget.spent = before.exact.spent + before.exact.unknown
+        self._session.limits.budget.spent = before.exact.spent + before.exact.unknown
         self.recover(before.recovered)
 
     def recover(self, outcomes: Sequence[Settled]) -> None:
@@ -138,32 +143,37 @@ class LocalBuyer:
     def know(self, answers: Iterable[AnswerRecord]) -> None:
         """Take note of answers that the cache held."""
         for answer in answers:
-            self._desk.notes.note(answer)
+            self._session.warner.note(answer)
             self.trust()
 
     def trust(self) -> None:
         """Believe that the teacher is there and answers such questions: those it rejects are the rows' fault."""
-        self._desk.accepted = self._desk.health.answered = True
+        self._session.accepted = self._session.breaker.answered = True
 
-    def buy(
-        self, jobs: Sequence[Job], concurrency: int, set_aside: int, watch: Watch, results: Purchases
+    def execute(
+        self,
+        requests: Sequence[PendingRequest],
+        concurrency: int,
+        set_aside: int,
+        progress: ProgressTracker,
+        results: RequestResults,
     ) -> None:
-        """Run one round (see Buyer)."""
+        """Run one round (see Executor)."""
         opening = () if self._wrote else (self._opened, *self._recovered)
         self._wrote = True
-        self._desk.limits.begin(concurrency, set_aside)
-        round_ = Round(self._desk, jobs, watch, results)
-        asyncio.run(round_.run(msgspec.json.encode(entry) for entry in opening))
+        self._session.limits.begin(concurrency, set_aside)
+        dispatcher = Dispatcher(self._session, requests, progress, results)
+        asyncio.run(dispatcher.run(msgspec.json.encode(entry) for entry in opening))
 
-    def refusal(self) -> StageFailed | None:
-        """Return what a closed door says (see Buyer)."""
-        return None if self._desk.accepted else self._desk.refusal
+    def denial(self) -> StageFailed | None:
+        """Return what the teacher says that denies access (see Executor)."""
+        return None if self._session.accepted else self._session.denial
 
     def close(self) -> None:
         """Merge this writer's small objects."""
         if self._wrote:
-            self._desk.journal.seal()
-            self._desk.ledger.seal()
+            self._session.journal.seal()
+            self._session.ledger.seal()
 
 
 def budget_of(settings: TeacherSettings) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distillery.errors import StageFailed
-from distillery.querying.budget import Budget
+from distillery.querying.budget import BudgetAccount
 from distillery.querying.pricing import format_amount, to_micro
 from distillery.querying.settings import TeacherSettings, show_url
 
@@ -18,7 +18,7 @@ _REPAIRS = {
 _WHEREVER = "correct spec.teacher.endpoint"
 
 
-def refused(settings: TeacherSettings, status: int, row: str, message: str) -> StageFailed:
+def access_denied(settings: TeacherSettings, status: int, row: str, message: str) -> StageFailed:
     """The teacher turns every call away; `row` is the id of the one that says so."""
     if status == 401 and settings.api_key_secret is None:
         repair = "name the Secret with the key in spec.teacher.endpoint.apiKeySecret"
@@ -40,7 +40,7 @@ def unavailable(settings: TeacherSettings, seconds: float, message: str) -> Stag
     return StageFailed("TeacherUnavailable", f"{what} → {repair}", "infrastructure")
 
 
-def budget_reached(settings: TeacherSettings, budget: Budget, needed: int, left: int) -> StageFailed:
+def budget_reached(settings: TeacherSettings, budget: BudgetAccount, needed: int, left: int) -> StageFailed:
     """The next call might exceed the budget."""
     parts = [f"{_money(settings, budget.spent)} are spent"]
     if budget.set_aside:
@@ -51,7 +51,7 @@ def budget_reached(settings: TeacherSettings, budget: Budget, needed: int, left:
     return StageFailed("BudgetReached", f"{what} → {repair}", "budget")
 
 
-def beyond_budget(settings: TeacherSettings, budget: Budget, lower: int) -> StageFailed:
+def beyond_budget(settings: TeacherSettings, budget: BudgetAccount, lower: int) -> StageFailed:
     """Even the lowest estimate does not fit."""
     least = f"the rest costs at least {_money(settings, lower)}"
     what = f"nothing is asked: {least}, {_money(settings, budget.spent)} are spent"

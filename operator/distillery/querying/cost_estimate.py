@@ -20,7 +20,7 @@ USUAL_LONGEST_ANSWER = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     """Cost of asking `questions`, of which `cached` are already paid. Amounts are micro-units (1e-6)."""
 
     questions: int = 0
@@ -39,7 +39,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Typical:
+class TokenStats:
     """Tokens of a usual call: prompt = `per_byte` × bytes + `overhead`, and `completion` for the answer."""
 
     per_byte: float
@@ -47,7 +47,7 @@ class Typical:
     completion: float
 
     @classmethod
-    def guess(cls, settings: TeacherSettings) -> Typical:
+    def guess(cls, settings: TeacherSettings) -> TokenStats:
         """Return what to expect before anything was asked."""
         output, longest = settings.output, settings.parameters.max_tokens
         completion: float = min(longest, USUAL_LONGEST_ANSWER)
@@ -57,7 +57,7 @@ class Typical:
         return cls(USUAL_TOKENS_PER_BYTE, USUAL_OVERHEAD, completion)
 
     @classmethod
-    def learn(cls, settings: TeacherSettings, seen: Iterable[tuple[int, Usage]]) -> Typical:
+    def learn(cls, settings: TeacherSettings, seen: Iterable[tuple[int, Usage]]) -> TokenStats:
         """Return what to expect after calls of (prompt bytes, usage); a guess if there were none."""
         calls = [(size, usage) for size, usage in seen if usage.prompt > 0]
         if not calls:
@@ -77,9 +77,9 @@ def estimate_cost(
     questions: Iterable[Question],
     *,
     cached: int = 0,
-    typical: Typical | None = None,
-) -> Estimate:
-    """Estimate what it costs to ask `questions`, none of which is in the answer cache.
+    typical: TokenStats | None = None,
+) -> CostEstimate:
+    """CostEstimate what it costs to ask `questions`, none of which is in the answer cache.
 
     Args:
         settings: the teacher, for prices and parameters.
@@ -87,7 +87,7 @@ def estimate_cost(
         cached: how many more are there for nothing; only reported.
         typical: tokens of a usual call as seen so far; None: a guess.
     """
-    typical = typical or Typical.guess(settings)
+    typical = typical or TokenStats.guess(settings)
     prices, longest = Prices.of(settings.pricing), settings.parameters.max_tokens
     count = least = expected = most = largest = 0
     for question in questions:
@@ -98,7 +98,7 @@ def estimate_cost(
         bound = prompt_token_bound(question.messages, settings.response_schema)
         most, largest = most + bound, max(largest, bound)
     completion = math.ceil(count * typical.completion)
-    return Estimate(
+    return CostEstimate(
         questions=count + cached,
         cached=cached,
         lower_micro=to_micro(least * min(prices.prompt, prices.cached)),
