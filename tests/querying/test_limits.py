@@ -1,4 +1,4 @@
-"""What both implementations of Limits owe a round: an engine's own, and what a fleet's member holds on lease."""
+"""What both implementations of Limits owe a round: an engine's own, and what a query worker holds on lease."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from distillery.querying.budget import BudgetAccount
 from distillery.querying.limits import Demand, Limits, OwnLimits
 from distillery.stages.teacher.lease import Lease
-from distillery.stages.teacher.leasing import Grant, Request
+from distillery.stages.teacher.lease_protocol import LeaseGrant, LeaseRequest
 
 PLENTY = 10**9
 
@@ -24,8 +24,8 @@ def own() -> OwnLimits:
 
 
 def lease() -> Lease:
-    async def exchange(_: Request) -> Grant:
-        return Grant(1000, None, 0.0, PLENTY, False, BudgetAccount(PLENTY))
+    async def exchange(_: LeaseRequest) -> LeaseGrant:
+        return LeaseGrant(1000, None, 0.0, PLENTY, False, BudgetAccount(PLENTY))
 
     limits = Lease("a", exchange, PLENTY)
     limits.begin(1000, 0)

@@ -27,10 +27,10 @@ from distillery.settings import secret_variable
 from distillery.stages import asking
 from distillery.stages.student import driver as student
 from distillery.stages.student.checkpoints import Checkpoints
-from distillery.stages.teacher import crew, fleet
+from distillery.stages.teacher import actors, pool
 from distillery.stages.teacher import driver as teacher_stage
-from distillery.stages.teacher.crew import Crew
-from distillery.stages.teacher.fleet import Fleet, Member
+from distillery.stages.teacher.actors import ActorSet
+from distillery.stages.teacher.pool import WorkerHandle, WorkerPool
 from fake_teacher import FakeTeacher, Fault
 from querying_builders import QUICK, bill_micro
 from stages.student import test_driver as student_tests
@@ -66,27 +66,27 @@ def cluster() -> Iterator[Cluster]:
     nodes.shutdown()
 
 
-class Hired:
-    """Members as they were started: on which node, and their handles."""
+class Spawned:
+    """Workers as they were started: on which node, and their handles."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.nodes: list[str] = []
-        self.members: list[Any] = []
-        hire = Crew.hire
+        self.workers: list[Any] = []
+        spawn = ActorSet.spawn
 
-        def remember(of: Crew, node: str) -> Any:
-            member = hire(of, node)
+        def remember(of: ActorSet, node: str) -> Any:
+            worker = spawn(of, node)
             self.nodes.append(node)
-            self.members.append(member)
-            return member
+            self.workers.append(worker)
+            return worker
 
-        monkeypatch.setattr(Crew, "hire", remember)
+        monkeypatch.setattr(ActorSet, "spawn", remember)
 
 
 @pytest.fixture
-def hired(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Hired:
+def spawned(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> Spawned:
     monkeypatch.setattr(asking, "EngineOptions", lambda: QUICK)
-    return Hired(monkeypatch)
+    return Spawned(monkeypatch)
 
 
 def run_teacher(world: World, params: Any, workers: int = PODS, **changes: Any) -> Attempt:
@@ -109,7 +109,7 @@ def when(condition: Callable[[], bool], then: Callable[[], None]) -> threading.T
 
 
 def test_both_pods_ask_within_one_rate_and_the_result_is_that_of_one_process(
-    hired: Hired, tmp_path: Path
+    spawned: Spawned, tmp_path: Path
 ) -> None:
     rows = make_rows(170, 10)
     limits = {"rate_limits": RateLimits(concurrency=CONCURRENCY, requests_per_minute=3000)}
@@ -118,7 +118,7 @@ def test_both_pods_ask_within_one_rate_and_the_result_is_that_of_one_process(
         pods = run_teacher(World(tmp_path / "pods").with_rows(rows), params)
         arrivals, in_flight = list(teacher.arrivals), teacher.max_in_flight
         alone = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
-    assert len(set(hired.nodes)) == PODS
+    assert len(set(spawned.nodes)) == PODS
     store = pods.world.store
     writers = {stat.key.split("/")[3] for stat in store.list("jobs/job-1/ledger/")}
     assert len(writers) == PODS  # each entered calls of its own
@@ -131,7 +131,7 @@ def test_both_pods_ask_within_one_rate_and_the_result_is_that_of_one_process(
     assert pods.progress[-1].done == 180
 
 
-def test_the_budget_holds_over_all_pods(hired: Hired, tmp_path: Path) -> None:
+def test_the_budget_holds_over_all_pods(spawned: Spawned, tmp_path: Path) -> None:
     world = World(tmp_path).with_rows(make_rows(200, 10, 20))
     with FakeTeacher() as teacher:
         cheap = {**SHARED, "max_cost": Decimal("0.012")}
@@ -147,18 +147,18 @@ def test_the_budget_holds_over_all_pods(hired: Hired, tmp_path: Path) -> None:
     assert attempt.result.cost.cached > 0
 
 
-def test_a_member_that_is_killed_is_replaced_and_no_answer_is_bought_twice(
-    hired: Hired, tmp_path: Path
+def test_a_worker_that_is_killed_is_replaced_and_no_answer_is_bought_twice(
+    spawned: Spawned, tmp_path: Path
 ) -> None:
     rows = make_rows(270, 10)
     with FakeTeacher(delay=0.05) as teacher:
         params = make_params(teacher.url, teacher=SHARED)
-        kill = when(lambda: len(teacher.bill) > 120, lambda: ray.kill(hired.members[0]))
+        kill = when(lambda: len(teacher.bill) > 120, lambda: ray.kill(spawned.workers[0]))
         attempt = run_teacher(World(tmp_path / "killed").with_rows(rows), params)
         kill.join(60)
         bill = list(teacher.bill)
         undisturbed = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
-    assert len(hired.members) == PODS + 1
+    assert len(spawned.workers) == PODS + 1
     assert len({call["row"] for call in bill}) == 280
     in_one_window = CONCURRENCY / 0.05 * 0.1
     assert len(bill) - 280 <= CONCURRENCY + in_one_window
@@ -177,36 +177,36 @@ def unavailable() -> None:
 
 
 def lose_sight_of_the_first_member(monkeypatch: pytest.MonkeyPatch, due: Callable[[], bool]) -> list[str]:
-    """Let Ray say once of the first member that it is unavailable, although nothing ails it; returns its name then."""
-    listen, lost = Fleet._listen, []
+    """Let Ray say once of the first worker that it is unavailable, although nothing ails it; returns its name then."""
+    receive, lost = WorkerPool._receive, []
 
-    def listen_in_vain(fleet: Fleet, member: Member, *round_: Any) -> Any:
-        if member.name == "member-1" and not lost and due():
-            lost.append(member.name)
-            member.reply = unavailable.remote()
-        return listen(fleet, member, *round_)
+    def receive_in_vain(pool: WorkerPool, worker: WorkerHandle, *round_: Any) -> Any:
+        if worker.name == "worker-1" and not lost and due():
+            lost.append(worker.name)
+            worker.reply = unavailable.remote()
+        return receive(pool, worker, *round_)
 
-    monkeypatch.setattr(Fleet, "_listen", listen_in_vain)
+    monkeypatch.setattr(WorkerPool, "_receive", receive_in_vain)
     return lost
 
 
 def slow_to_come(monkeypatch: pytest.MonkeyPatch, lost: list[str], teacher: FakeTeacher) -> list[int]:
     """Let the place of a replacement be found only after a while; returns the calls that came in each such while."""
-    find, calls = Crew.node, []
+    find, calls = ActorSet.node, []
 
-    def find_later(of: Crew, stop_requested: Callable[[], bool]) -> str:
+    def find_later(of: ActorSet, stop_requested: Callable[[], bool]) -> str:
         if lost:
             before = len(teacher.arrivals)
             time.sleep(3.0)
             calls.append(len(teacher.arrivals) - before)
         return find(of, stop_requested)
 
-    monkeypatch.setattr(Crew, "node", find_later)
+    monkeypatch.setattr(ActorSet, "node", find_later)
     return calls
 
 
-def test_a_member_that_is_only_out_of_sight_is_ended_and_its_answers_are_not_bought_again(
-    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_is_only_out_of_sight_is_ended_and_its_answers_are_not_bought_again(
+    spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FakeTeacher(delay=0.05) as teacher:
         lost = lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 100)
@@ -214,37 +214,37 @@ def test_a_member_that_is_only_out_of_sight_is_ended_and_its_answers_are_not_bou
         params = make_params(teacher.url, teacher=SHARED)
         attempt = run_teacher(World(tmp_path).with_rows(make_rows(570, 30)), params)
         bill = list(teacher.bill)
-    assert len(hired.members) == PODS + 1
+    assert len(spawned.workers) == PODS + 1
     assert len({call["row"] for call in bill}) == 600
     assert len(bill) - 600 <= CONCURRENCY + CONCURRENCY / 0.05 * 0.1
     with pytest.raises(ActorDiedError):
-        ray.get(hired.members[0].__ray_ready__.remote())
+        ray.get(spawned.workers[0].__ray_ready__.remote())
     totals = read_ledger(attempt.world.store, "job-1")
     assert totals.exact.spent + totals.exact.unknown >= bill_micro(bill) * 10**6
     assert abs(attempt.result.cost.spent_micro - totals.spent_micro) <= 1
 
 
 @pytest.mark.long
-def test_a_member_that_cannot_be_killed_buys_nothing_more_either(
-    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_cannot_be_killed_buys_nothing_more_either(
+    spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill = ray.kill
-    monkeypatch.setattr(ray, "kill", lambda actor: None if actor is hired.members[0] else kill(actor))
-    monkeypatch.setattr(crew, "GONE_SECONDS", 0.5)
+    monkeypatch.setattr(ray, "kill", lambda actor: None if actor is spawned.workers[0] else kill(actor))
+    monkeypatch.setattr(actors, "GONE_SECONDS", 0.5)
     with FakeTeacher(delay=0.2) as teacher:
         lost = lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 100)
         calls = slow_to_come(monkeypatch, lost, teacher)
         params = make_params(teacher.url, teacher=SHARED)
         run_teacher(World(tmp_path).with_rows(make_rows(270, 30)), params, workers=1)
         assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 300
-    assert ray.get(hired.members[0].__ray_ready__.remote())
-    kill(hired.members[0])
+    assert ray.get(spawned.workers[0].__ray_ready__.remote())
+    kill(spawned.workers[0])
     assert calls == [0]
 
 
 @pytest.mark.long
-def test_the_budget_comes_to_its_end_although_a_member_was_out_of_sight(
-    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_budget_comes_to_its_end_although_a_worker_was_out_of_sight(
+    spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path).with_rows(make_rows(570, 10, 20))
     with FakeTeacher(delay=0.05) as teacher:
@@ -253,42 +253,42 @@ def test_the_budget_comes_to_its_end_although_a_member_was_out_of_sight(
         params = {**SHARED, "max_cost": Decimal("0.02")}
         with pytest.raises(StageFailed, match=r"question\(s\) are not asked") as failure:
             run_teacher(world, make_params(teacher.url, pilot=Pilot(rows=20), teacher=params))
-        assert lost == ["member-1"]
+        assert lost == ["worker-1"]
         assert failure.value.reason == "BudgetReached"
         assert bill_micro(teacher.bill) <= 20000
 
 
-def test_jobs_that_never_reached_a_member_are_given_to_another(
-    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_requests_that_never_reached_a_worker_are_given_to_another(
+    spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, deaf = Fleet._start, []
+    start, deaf = WorkerPool._start, []
 
-    def start_in_vain(fleet: Fleet, member: Member, jobs: Any) -> None:
-        if member.name == "member-1" and not deaf and len(jobs) > 40:
-            deaf.append(member.name)
-            member.jobs, member.reply, member.news = jobs, None, replace(member.news, done=False)
+    def start_in_vain(pool: WorkerPool, worker: WorkerHandle, requests: Any) -> None:
+        if worker.name == "worker-1" and not deaf and len(requests) > 40:
+            deaf.append(worker.name)
+            worker.requests, worker.reply, worker.polled = requests, None, replace(worker.polled, done=False)
         else:
-            start(fleet, member, jobs)
+            start(pool, worker, requests)
 
-    monkeypatch.setattr(Fleet, "_start", start_in_vain)
+    monkeypatch.setattr(WorkerPool, "_start", start_in_vain)
     with FakeTeacher() as teacher:
         params = make_params(teacher.url, teacher=SHARED)
         attempt = run_teacher(World(tmp_path).with_rows(make_rows(270, 10)), params)
         assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 280
-    assert deaf == ["member-1"]
+    assert deaf == ["worker-1"]
     assert len(attempt.completions) == 280
 
 
 def test_a_row_that_a_gateway_turns_away_is_left_although_its_pod_was_asked_nothing_else(
-    hired: Hired, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def alone(jobs: Any, parts: int) -> list[list[Any]]:
+    def alone(requests: Any, parts: int) -> list[list[Any]]:
         shares: list[list[Any]] = [[] for _ in range(parts)]
-        for job in jobs:
-            shares[int("69: " in job.question.messages[-1]["content"])].append(job)
+        for request in requests:
+            shares[int("69: " in request.question.messages[-1]["content"])].append(request)
         return shares
 
-    monkeypatch.setattr(fleet, "split", alone)
+    monkeypatch.setattr(pool, "split", alone)
     with FakeTeacher(faults=[Fault("403", match="69: ")]) as teacher:
         params = make_params(teacher.url, teacher=SHARED)
         attempt = run_teacher(World(tmp_path).with_rows(make_rows(60, 10)), params)
@@ -296,7 +296,7 @@ def test_a_row_that_a_gateway_turns_away_is_left_although_its_pod_was_asked_noth
     assert [row["status"] for row in attempt.completions].count("failed") == 1
 
 
-def test_a_door_that_is_closed_to_all_pods_stops_the_stage(hired: Hired, tmp_path: Path) -> None:
+def test_a_door_that_is_closed_to_all_pods_stops_the_stage(spawned: Spawned, tmp_path: Path) -> None:
     with FakeTeacher(faults=[Fault("403")]) as teacher:
         with pytest.raises(StageFailed, match="refuses row") as failure:
             run_teacher(
@@ -305,7 +305,7 @@ def test_a_door_that_is_closed_to_all_pods_stops_the_stage(hired: Hired, tmp_pat
         assert failure.value.reason == "TeacherRefused"
 
 
-def test_a_stop_request_reaches_the_pods_and_the_rest_follows_later(hired: Hired, tmp_path: Path) -> None:
+def test_a_stop_request_reaches_the_pods_and_the_rest_follows_later(spawned: Spawned, tmp_path: Path) -> None:
     world = World(tmp_path).with_rows(make_rows(270, 10))
     with FakeTeacher(delay=0.05) as teacher:
         params = make_params(teacher.url, teacher=SHARED)
@@ -316,7 +316,7 @@ def test_a_stop_request_reaches_the_pods_and_the_rest_follows_later(hired: Hired
         assert len({call["row"] for call in teacher.bill}) == len(teacher.bill) == 280
 
 
-def test_a_key_that_the_pods_lack_is_named(hired: Hired, tmp_path: Path) -> None:
+def test_a_key_that_the_pods_lack_is_named(spawned: Spawned, tmp_path: Path) -> None:
     secret = SecretKey(name="other", key="api-key")
     params = make_params("http://127.0.0.1:9/v1", teacher={"api_key_secret": secret})
     with pytest.raises(SpecError, match="secret other/api-key"):
@@ -412,7 +412,7 @@ def kill_a_training_process() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_the_loss_of_a_node_in_the_middle_of_asking_changes_nothing(
-    hired: Hired, cluster: Cluster, tmp_path: Path
+    spawned: Spawned, cluster: Cluster, tmp_path: Path
 ) -> None:
     rows = make_rows(570, 30)
     node = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False)
@@ -423,7 +423,7 @@ def test_the_loss_of_a_node_in_the_middle_of_asking_changes_nothing(
         loss.join(60)
         bill = list(teacher.bill)
         undisturbed = run_teacher(World(tmp_path / "alone").with_rows(rows), params, workers=0)
-    assert len(hired.members) >= PODS + 2
+    assert len(spawned.workers) >= PODS + 2
     assert len({call["row"] for call in bill}) == 600
     assert len(bill) - 600 <= CONCURRENCY + CONCURRENCY / 0.05 * 0.1
     assert attempt.result.output_digest == undisturbed.result.output_digest

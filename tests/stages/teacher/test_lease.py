@@ -1,4 +1,4 @@
-"""A member's side, with a limiter that answers at once and a clock that is turned by hand."""
+"""A worker's side, with a limiter that answers at once and a clock that is turned by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from distillery.errors import StageFailed
 from distillery.querying.limits import Demand
 from distillery.stages.teacher.lease import STALE, Lease
-from distillery.stages.teacher.leasing import VALID, Grant, Request
+from distillery.stages.teacher.lease_protocol import VALID, LeaseGrant, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter
 
 
@@ -21,11 +21,11 @@ class Desk:
         self.now = 100.0
         self.limiter = Limiter(rate, limit)
         self.limiter.begin(concurrency, 0, {"a": 50})
-        self.requests: list[Request] = []
+        self.requests: list[LeaseRequest] = []
         self.lease = Lease("a", self.exchange, limit, lambda: self.now)
         self.lease.begin(0, 0)
 
-    async def exchange(self, request: Request) -> Grant:
+    async def exchange(self, request: LeaseRequest) -> LeaseGrant:
         self.requests.append(request)
         return self.limiter.exchange(request, self.now)
 
@@ -76,7 +76,7 @@ def test_money_is_reserved_from_the_lease_and_all_of_it_returned():
     assert desk.lease.exhausted()
     assert desk.lease.budget.spent == 85
     desk.renew(Demand())
-    assert desk.limiter.exchange(Request("b", waiting=1, wanted=99), desk.now).money == 15
+    assert desk.limiter.exchange(LeaseRequest("b", waiting=1, wanted=99), desk.now).money == 15
 
 
 def test_a_bill_above_its_reserve_raises_later_reserves():
@@ -128,11 +128,11 @@ def test_keeping_ends_with_everything_given_back():
     keep(desk, lambda: Demand(0, 50, 10))
     assert len(desk.requests) == 4
     assert (desk.requests[-1].waiting, desk.requests[-1].wanted) == (0, 0)
-    assert desk.limiter.exchange(Request("b", waiting=1, wanted=100), desk.now).money == 100
+    assert desk.limiter.exchange(LeaseRequest("b", waiting=1, wanted=100), desk.now).money == 100
 
 
 def test_without_the_limiter_keeping_fails():
-    async def exchange(_: Request) -> Grant:
+    async def exchange(_: LeaseRequest) -> LeaseGrant:
         raise StageFailed("LimiterLost", "gone", "infrastructure")
 
     async def run() -> None:
@@ -148,7 +148,7 @@ def test_a_grant_that_travels_for_long_is_valid_from_when_it_was_asked_for():
     desk = Desk()
     exchange = desk.exchange
 
-    async def slow(request: Request) -> Grant:
+    async def slow(request: LeaseRequest) -> LeaseGrant:
         grant = await exchange(request)
         desk.now += VALID
         return grant

@@ -1,27 +1,27 @@
-"""The limiter with members that behave in any way; time is simulated."""
+"""The limiter with workers that behave in any way; time is simulated."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery.stages.teacher.leasing import HORIZON, Request
+from distillery.stages.teacher.lease_protocol import HORIZON, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter
 
 
-def ask(limiter: Limiter, member: str, now: float = 0.0, **news: object) -> object:
-    return limiter.exchange(Request(member=member, **news), now)  # type: ignore[arg-type]
+def ask(limiter: Limiter, worker: str, now: float = 0.0, **news: object) -> object:
+    return limiter.exchange(LeaseRequest(worker=worker, **news), now)  # type: ignore[arg-type]
 
 
 def begun(
-    rate: int | None = None, limit: int | None = None, concurrency: int = 8, members: str = "ab"
+    rate: int | None = None, limit: int | None = None, concurrency: int = 8, workers: str = "ab"
 ) -> Limiter:
     limiter = Limiter(rate, limit)
-    limiter.begin(concurrency, 0, dict.fromkeys(members, 1000))
+    limiter.begin(concurrency, 0, dict.fromkeys(workers, 1000))
     return limiter
 
 
-def test_without_limits_a_member_may_start_whenever_it_likes():
+def test_without_limits_a_worker_may_start_whenever_it_likes():
     grant = ask(begun(), "a", waiting=10, calls=4)
     assert (grant.starts, grant.pause, grant.money, grant.final) == (None, 0.0, None, False)
 
@@ -38,28 +38,28 @@ def test_starts_are_spaced_and_reach_no_further_than_the_horizon():
     assert later[-1] <= HORIZON
 
 
-def test_members_take_turns_even_if_one_always_asks_first():
+def test_workers_take_turns_even_if_one_always_asks_first():
     limiter = begun(rate=600)
     counts = {"a": 0, "b": 0, "c": 0}
     for tick in range(200):
-        for member in counts:
-            counts[member] += len(ask(limiter, member, now=0.1 * tick, waiting=50, calls=8).starts)
+        for worker in counts:
+            counts[worker] += len(ask(limiter, worker, now=0.1 * tick, waiting=50, calls=8).starts)
     assert abs(sum(counts.values()) - 201) <= 2  # 20 s, and the horizon
     assert max(counts.values()) - min(counts.values()) <= 4
 
 
-def test_a_member_that_comes_late_gets_its_turn_and_not_what_it_missed():
+def test_a_worker_that_comes_late_gets_its_turn_and_not_what_it_missed():
     limiter = begun(rate=600)
     for tick in range(100):
         ask(limiter, "a", now=0.1 * tick, waiting=50, calls=8)
     counts = {"a": 0, "b": 0}
     for tick in range(100, 200):
-        for member in counts:
-            counts[member] += len(ask(limiter, member, now=0.1 * tick, waiting=50, calls=8).starts)
+        for worker in counts:
+            counts[worker] += len(ask(limiter, worker, now=0.1 * tick, waiting=50, calls=8).starts)
     assert abs(counts["a"] - counts["b"]) <= 4
 
 
-def test_a_refusal_told_by_one_member_pauses_the_others_and_slows_all():
+def test_a_refusal_told_by_one_worker_pauses_the_others_and_slows_all():
     limiter = begun(rate=60000)
     ask(limiter, "a", now=0.0, waiting=50, calls=8, accepted=5)
     ask(limiter, "a", now=0.6, waiting=50, calls=8, accepted=10, throttles=(0.8,))
@@ -96,20 +96,20 @@ def test_money_is_lent_as_long_as_there_is_some_and_comes_back():
     assert last.budget.spent == 90
 
 
-def test_a_lost_member_leaves_what_the_ledger_says_it_has_spent():
+def test_a_lost_worker_leaves_what_the_ledger_says_it_has_spent():
     limiter = begun(limit=100)
     ask(limiter, "a", waiting=9, wanted=90)
     ask(limiter, "a", waiting=9, paid=20)
-    limiter.forget("a", paid=35)
+    limiter.remove("a", paid=35)
     assert limiter.budget.spent == 35
     assert ask(limiter, "b", waiting=9, wanted=90).money == 65
     assert ask(limiter, "b", waiting=9).concurrency == 8
 
 
-def test_a_member_that_was_taken_for_dead_and_comes_back_gets_nothing_and_takes_nothing_from_the_others():
+def test_a_worker_that_was_taken_for_dead_and_comes_back_gets_nothing_and_takes_nothing_from_the_others():
     limiter = begun(rate=6000, limit=100)
     ask(limiter, "a", waiting=9, calls=4, wanted=50)
-    limiter.forget("a", paid=20)
+    limiter.remove("a", paid=20)
     for tick in range(1, 30):
         ghost = ask(limiter, "a", now=0.1 * tick, under_way=2, waiting=9, calls=4, paid=1, wanted=50)
         assert (ghost.concurrency, ghost.starts, ghost.money) == (0, (), 0)
@@ -120,23 +120,23 @@ def test_a_member_that_was_taken_for_dead_and_comes_back_gets_nothing_and_takes_
     assert ask(limiter, "b", now=3.2, waiting=9, wanted=20, least=20).final  # and the stage comes to its end
 
 
-def test_a_ghost_of_an_unlimited_fleet_gets_nothing_either():
+def test_a_ghost_of_an_unlimited_pool_gets_nothing_either():
     limiter = begun()
-    limiter.forget("a", paid=0)
+    limiter.remove("a", paid=0)
     ghost = ask(limiter, "a", waiting=9, calls=4)
     assert (ghost.concurrency, ghost.starts, ghost.money) == (0, (), None)
 
 
-def test_a_member_that_is_dismissed_gets_nothing_more_and_what_it_has_counts_until_it_is_gone():
+def test_a_worker_that_is_revoked_gets_nothing_more_and_what_it_has_counts_until_it_is_gone():
     limiter = begun(limit=100)
     ask(limiter, "a", waiting=9, wanted=60)
-    limiter.dismiss("a")
+    limiter.revoke("a")
     news = ask(limiter, "a", under_way=4, waiting=9, paid=10, wanted=40)
     assert (news.concurrency, news.starts, news.money, news.final) == (0, (), 0, False)
     assert limiter.budget.spent == 10
     other = ask(limiter, "b", waiting=9, wanted=90)
     assert (other.concurrency, other.money) == (4, 40)
-    limiter.forget("a", paid=30)
+    limiter.remove("a", paid=30)
     assert limiter.budget.spent == 30
     other = ask(limiter, "b", waiting=9, wanted=90)
     assert (other.concurrency, other.money) == (8, 30)
@@ -144,15 +144,15 @@ def test_a_member_that_is_dismissed_gets_nothing_more_and_what_it_has_counts_unt
 
 def test_refusals_count_whoever_tells_of_them():
     limiter = begun(rate=6000)
-    limiter.forget("a", paid=0)
+    limiter.remove("a", paid=0)
     ask(limiter, "a", throttles=(0.8,))
     assert ask(limiter, "b", now=0.1, waiting=9, calls=4).pause > 0.6
 
 
-def test_a_member_may_be_dismissed_that_the_limiter_never_knew():
+def test_a_worker_may_be_revoked_that_the_limiter_never_knew():
     limiter = begun(limit=100)
-    limiter.dismiss("c")
-    limiter.forget("c", paid=5)
+    limiter.revoke("c")
+    limiter.remove("c", paid=5)
     assert limiter.budget.spent == 5
 
 
@@ -162,18 +162,18 @@ step = st.tuples(
 
 
 @given(st.lists(step, max_size=80), st.integers(60, 6000), st.integers(0, 500))
-def test_the_limits_hold_over_all_members_whatever_they_do(steps, rate, limit):
+def test_the_limits_hold_over_all_workers_whatever_they_do(steps, rate, limit):
     limiter = Limiter(rate, limit)
     limiter.begin(10, 20, dict.fromkeys("abc", 50))
     now, held, lent, starts = 0.0, dict.fromkeys("abc", 0), dict.fromkeys("abc", 0), []
-    for member, wait, under_way, waiting, part in steps:
+    for worker, wait, under_way, waiting, part in steps:
         now += wait
-        paid = int(lent[member] * part)
-        returned = int((lent[member] - paid) * part)
+        paid = int(lent[worker] * part)
+        returned = int((lent[worker] - paid) * part)
         grant = limiter.exchange(
-            Request(
-                member,
-                under_way=min(under_way, held[member]),
+            LeaseRequest(
+                worker,
+                under_way=min(under_way, held[worker]),
                 waiting=waiting,
                 calls=waiting,
                 paid=paid,
@@ -182,8 +182,8 @@ def test_the_limits_hold_over_all_members_whatever_they_do(steps, rate, limit):
             ),
             now,
         )
-        lent[member] += grant.money - paid - returned
-        held[member] = grant.concurrency
+        lent[worker] += grant.money - paid - returned
+        held[worker] = grant.concurrency
         starts += [now + start for start in grant.starts]
         assert sum(held.values()) <= 10
         assert limiter.budget.spent + sum(lent.values()) <= max(0, limit - 20)

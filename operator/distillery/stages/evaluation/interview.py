@@ -14,7 +14,7 @@ from distillery.stages.evaluation.pace import Pace
 from distillery.stages.evaluation.rows import StudentAnswer, TeacherAnswer, TestRow
 from distillery.stages.evaluation.spec import EvaluationParams
 from distillery.stages.evaluation.student_answers import Model, Student
-from distillery.stages.evaluation.teacher_answers import Teacher, check_presence, noise_rows
+from distillery.stages.evaluation.teacher_answers import TeacherPredictor, check_presence, noise_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def interview(
     noise_count = min(params.evaluation.noise_rows, len(rows))
     pace = Pace(context, 2 * len(rows) + 2 * noise_count)
     with asking.open_engine(context, settings) as engine:
-        teacher = Teacher(engine, params.task.output, context.stop_requested)
+        teacher = TeacherPredictor(engine, params.task.output, context.stop_requested)
         first = teacher.answer(rows, pace.asking_phase("asking the teacher", len(rows)))
         check_presence(first, params.max_failed)
         noise = noise_rows(rows, first, noise_count, params.evaluation.seed)

@@ -18,7 +18,7 @@ NOISE_SAMPLE = 1
 """Sample index of the second answer; 0 is production's."""
 
 
-class Teacher:
+class TeacherPredictor:
     """Asks about test rows through the engine, so that no answer is bought twice."""
 
     def __init__(self, engine: TeacherEngine, output: Output, stop_requested: Callable[[], bool]) -> None:

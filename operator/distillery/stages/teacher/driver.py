@@ -21,7 +21,8 @@ from distillery.stages.teacher.completions import (
     completions_digest,
     count_rows,
 )
-from distillery.stages.teacher.pilot import Pilot, check_pilot, judge_pilot, pilot_warning
+from distillery.stages.teacher.forecast import CostForecast
+from distillery.stages.teacher.pilot import PilotResult, check_pilot, judge_pilot, pilot_warning
 from distillery.stages.teacher.questions import (
     Row,
     asked_rows,
@@ -30,7 +31,6 @@ from distillery.stages.teacher.questions import (
     questions_of,
 )
 from distillery.stages.teacher.spec import TeacherParams
-from distillery.stages.teacher.worth import Worth
 
 USAGE_VERSION = 1
 
@@ -51,18 +51,18 @@ def run(context: StageContext) -> StageResult:
     with _open_engine(context, params) as engine:
         engine.require(engine.estimate([*questions, *evaluation]))
         pilot = _pilot(context, engine, params, rows)
-        worth = _worth(engine, params, questions, evaluation)
-        results = _ask(context, engine, questions, worth=worth)
+        forecast = _forecast(engine, params, questions, evaluation)
+        results = _ask(context, engine, questions, forecast=forecast)
         cost = engine.cost
     check_failures(results, params.max_failed)
     table = completion_rows(results, {row["row_id"]: row["split"] for row in rows})
     write_table(context.output.path("completions.parquet"), COMPLETIONS, table)
-    usage = _usage(table, pilot.to_wire(_min_accepted(params)), worth.to_wire(), cost)
+    usage = _usage(table, pilot.to_wire(_min_accepted(params)), forecast.to_wire(), cost)
     context.output.write("usage.json", json.dumps(usage, indent=1, ensure_ascii=False).encode())
     return StageResult(
         output_digest=logical_digest({"completions": completions_digest(table)}),
         counts=count_rows(table),
-        summary=_summary(table, pilot, worth),
+        summary=_summary(table, pilot, forecast),
         cost=cost,
         provenance={"teacher": params.teacher.identity, "models": usage["models"]},
     )
@@ -72,12 +72,14 @@ def _open_engine(context: StageContext, params: TeacherParams) -> TeacherEngine:
     """Return an engine that buys in the worker pods, or here if there are none."""
     if not context.workers:
         return asking.open_engine(context, params.teacher)
-    from distillery.stages.teacher.fleet import Fleet  # lazy: Ray takes a second to import
+    from distillery.stages.teacher.pool import WorkerPool  # lazy: Ray takes a second to import
 
-    return asking.open_engine(context, params.teacher, execute_with=Fleet)
+    return asking.open_engine(context, params.teacher, execute_with=WorkerPool)
 
 
-def _pilot(context: StageContext, engine: TeacherEngine, params: TeacherParams, rows: Sequence[Row]) -> Pilot:
+def _pilot(
+    context: StageContext, engine: TeacherEngine, params: TeacherParams, rows: Sequence[Row]
+) -> PilotResult:
     """Ask the pilot rows and stop here if the teacher is not worth the rest. Raises: StageFailed."""
     chosen = pilot_rows(rows, params.pilot.rows)
     questions = questions_of(chosen, params.teacher.system_prompt, params.samples)
@@ -93,16 +95,16 @@ def _pilot(context: StageContext, engine: TeacherEngine, params: TeacherParams, 
     return pilot
 
 
-def _worth(
+def _forecast(
     engine: TeacherEngine,
     params: TeacherParams,
     questions: Sequence[Question],
     evaluation: Sequence[Question],
-) -> Worth:
+) -> CostForecast:
     """CostEstimate what is still to be paid, with the tokens that the pilot took."""
     production = [question for question in questions if question.sample_index == 0]
     all_new = estimate_cost(params.teacher, production, typical=engine.typical)
-    return Worth(
+    return CostForecast(
         spent_micro=engine.object_spent_micro,
         rest=engine.estimate(questions),
         evaluation=engine.estimate(evaluation),
@@ -116,10 +118,10 @@ def _ask(
     engine: TeacherEngine,
     questions: Sequence[Question],
     *,
-    worth: Worth | None = None,
+    forecast: CostForecast | None = None,
     message: str = "labelling",
 ) -> list[Result]:
-    """Ask; once the worth is known, what the evaluation will cost is set aside."""
+    """Ask; once the forecast is known, what the evaluation will cost is set aside."""
 
     def on_progress(now: AskProgress) -> None:
         left = now.total - now.done
@@ -132,13 +134,13 @@ def _ask(
                 rate=round(now.rate, 2),
                 remaining_seconds=round(left / now.rate, 1) if now.rate > 0 else None,
                 spent_micro=now.spent_micro,
-                estimate_micro=worth.expected_micro if worth else None,
+                estimate_micro=forecast.expected_micro if forecast else None,
             )
         )
 
     return engine.ask(
         questions,
-        set_aside_micro=worth.set_aside_micro if worth else 0,
+        set_aside_micro=forecast.set_aside_micro if forecast else 0,
         on_progress=on_progress,
         stop_requested=context.stop_requested,
     )
@@ -159,14 +161,14 @@ def _no_logprobs(params: TeacherParams) -> StageFailed:
 
 
 def _usage(
-    table: Sequence[dict[str, Any]], pilot: dict[str, Any], worth: dict[str, Any], cost: Cost
+    table: Sequence[dict[str, Any]], pilot: dict[str, Any], forecast: dict[str, Any], cost: Cost
 ) -> dict[str, Any]:
     """What the answers cost and where they came from; none of it enters the output digest."""
     return {
         "version": USAGE_VERSION,
         "cost": cost.to_wire(),
         "pilot": pilot,
-        "worth": worth,
+        "worth": forecast,
         "models": _counts(table, "model"),
         "fingerprints": _counts(table, "fingerprint"),
         "finishReasons": _counts(table, "finish_reason"),
@@ -178,7 +180,7 @@ def _counts(table: Sequence[dict[str, Any]], column: str) -> dict[str, int]:
     return dict(sorted(Counter(row[column] for row in table if row[column] is not None).items()))
 
 
-def _summary(table: Sequence[dict[str, Any]], pilot: Pilot, worth: Worth) -> dict[str, Any]:
+def _summary(table: Sequence[dict[str, Any]], pilot: PilotResult, forecast: CostForecast) -> dict[str, Any]:
     counts = count_rows(table)
     values = {
         "answered": counts["answered"],
@@ -186,8 +188,8 @@ def _summary(table: Sequence[dict[str, Any]], pilot: Pilot, worth: Worth) -> dic
         "pilotAccepted": _rounded(pilot.accepted.value),
         "pilotCorrect": _rounded(pilot.correct.value),
         "selfAgreement": _rounded(pilot.consistent.value),
-        "expectedMicro": worth.expected_micro or None,
-        "paybackRequests": worth.payback_requests,
+        "expectedMicro": forecast.expected_micro or None,
+        "paybackRequests": forecast.payback_requests,
     }
     return {name: value for name, value in values.items() if value is not None}
 

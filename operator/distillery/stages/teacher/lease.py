@@ -1,4 +1,4 @@
-"""A fleet member's side of the limiter: limits that last until the next grant (see querying.limits.Limits)."""
+"""A query worker's side of the limiter: limits that last until the next grant (see querying.limits.Limits)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from distillery.querying.budget import BudgetAccount
 from distillery.querying.limits import Demand
-from distillery.stages.teacher.leasing import PERIOD, VALID, Grant, Request
+from distillery.stages.teacher.lease_protocol import PERIOD, VALID, LeaseGrant, LeaseRequest
 
 GAP = 0.02
 """Seconds between requests at least."""
@@ -18,18 +18,18 @@ STALE = 0.25
 SOON = 3600.0
 """Until a grant comes; it wakes the round."""
 
-Exchange = Callable[[Request], Awaitable[Grant]]
+Exchange = Callable[[LeaseRequest], Awaitable[LeaseGrant]]
 
 
 class Lease:
-    """Limits as granted to one member. Nothing may start before the first grant."""
+    """Limits as granted to one worker. Nothing may start before the first grant."""
 
     def __init__(
-        self, member: str, exchange: Exchange, limit: int | None, clock: Callable[[], float] = time.monotonic
+        self, worker: str, exchange: Exchange, limit: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`exchange` carries a request to the limiter; `limit` is the object's budget in picos."""
         self.budget = BudgetAccount(limit)
-        self._member, self._exchange, self._clock = member, exchange, clock
+        self._worker, self._exchange, self._clock = worker, exchange, clock
         self._concurrency = 0
         self._starts: deque[float] | None = deque()
         self._paused_until = self._valid_until = float("-inf")
@@ -140,9 +140,9 @@ class Lease:
         asked = self._clock()
         grant = await self._exchange(request)
         self._apply(grant, self._clock())
-        self._valid_until = asked + VALID  # not from its arrival: who ends a member counts from the grant
+        self._valid_until = asked + VALID  # not from its arrival: who ends a worker counts from the grant
 
-    def _request(self, demand: Demand) -> Request:
+    def _request(self, demand: Demand) -> LeaseRequest:
         calls = max(0, self._concurrency - demand.under_way) + self._started
         calls = min(demand.waiting, max(1, calls))
         aim = calls * (demand.bound + self._overrun)
@@ -156,8 +156,8 @@ class Lease:
             else:
                 returned = self._money - aim
         self._money -= returned
-        request = Request(
-            member=self._member,
+        request = LeaseRequest(
+            worker=self._worker,
             under_way=demand.under_way,
             waiting=demand.waiting,
             calls=max(0, calls - len(self._starts or ())),
@@ -173,7 +173,7 @@ class Lease:
         self._throttles.clear()
         return request
 
-    def _apply(self, grant: Grant, now: float) -> None:
+    def _apply(self, grant: LeaseGrant, now: float) -> None:
         self._concurrency = grant.concurrency
         self._paused_until = max(self._paused_until, now + grant.pause if grant.pause else now)
         if grant.starts is None:

@@ -52,7 +52,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Pilot:
+class PilotResult:
     """What the pilot rows' answers are like."""
 
     rows: int
@@ -89,7 +89,7 @@ class Pilot:
         }
 
 
-def judge_pilot(rows: Sequence[Row], results: Iterable[Result], output: Output, rules: Filter) -> Pilot:
+def judge_pilot(rows: Sequence[Row], results: Iterable[Result], output: Output, rules: Filter) -> PilotResult:
     """Judge the answers to the pilot rows by the filter's own rules.
 
     Raises: SpecError if a rule cannot be built.
@@ -98,7 +98,7 @@ def judge_pilot(rows: Sequence[Row], results: Iterable[Result], output: Output, 
     by_row: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_row[result.question.row_id].append(result)
-    pilot = Pilot(len(rows), Counter(), Share(0, 0), Share(0, 0), Share(0, 0), 0)
+    pilot = PilotResult(len(rows), Counter(), Share(0, 0), Share(0, 0), Share(0, 0), 0)
     accepted: list[bool] = []
     correct: list[bool] = []
     agreed = samples = alternatives = 0
@@ -117,7 +117,7 @@ def judge_pilot(rows: Sequence[Row], results: Iterable[Result], output: Output, 
         same, of = agreement(judged) or (0, 0)
         agreed, samples = agreed + same, samples + of
         alternatives += bool(production.logprobs and all(token.top for token in production.logprobs))
-    return Pilot(
+    return PilotResult(
         rows=pilot.rows,
         unanswered=pilot.unanswered,
         accepted=Share(sum(accepted), len(accepted)),
@@ -129,7 +129,7 @@ def judge_pilot(rows: Sequence[Row], results: Iterable[Result], output: Output, 
     )
 
 
-def check_pilot(pilot: Pilot, min_accepted: float) -> None:
+def check_pilot(pilot: PilotResult, min_accepted: float) -> None:
     """Stop if even the optimistic end of the interval is too low.
 
     Raises: StageFailed(PilotRejected).
@@ -150,7 +150,7 @@ def check_pilot(pilot: Pilot, min_accepted: float) -> None:
     raise StageFailed("PilotRejected", f"{what} ({bound}): {counts} → {repair}", "pilot")
 
 
-def pilot_warning(pilot: Pilot, expected_discard: float) -> str | None:
+def pilot_warning(pilot: PilotResult, expected_discard: float) -> str | None:
     """Return a warning if fewer answers pass than the filter expects."""
     share = pilot.accepted
     if share.value is None or share.value >= 1 - expected_discard:
@@ -175,7 +175,7 @@ def _judged(row: Row, production: Answer, extra: Sequence[Result], output: Outpu
     )
 
 
-def _note(pilot: Pilot, rejection: Rejection, answer: Answer) -> None:
+def _note(pilot: PilotResult, rejection: Rejection, answer: Answer) -> None:
     name = (rejection.rule, rejection.reason)
     pilot.rejections[name] += 1
     examples = pilot.examples.setdefault(name, [])

@@ -10,7 +10,7 @@ from distillery.querying.cost_estimate import CostEstimate
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class CostForecast:
     """Amounts in micros. A request to the student counts as free of the teacher's price."""
 
     spent_micro: int

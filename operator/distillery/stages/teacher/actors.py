@@ -1,4 +1,4 @@
-"""The fleet's actors on the cluster: the limiter beside the driver, members on the worker pods."""
+"""The pool's actors on the cluster: the limiter beside the driver, workers on the worker pods."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from distillery.errors import StageFailed, StageStopped
 from distillery.querying.budget import BudgetAccount
 from distillery.stages import cluster
-from distillery.stages.teacher.asker import Asker
-from distillery.stages.teacher.leasing import LAPSE, Grant, Request
+from distillery.stages.teacher.lease_protocol import LAPSE, LeaseGrant, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter
+from distillery.stages.teacher.query_worker import QueryWorker
 
 GATHER_SECONDS = 60.0
 """So long is waited for all pods; then those that are there have to do."""
@@ -25,10 +25,10 @@ NONE_SECONDS = 300.0
 SECOND_CHOICE_SECONDS = 5.0
 """So long is waited for a node on which nothing has died lately."""
 PAUSE = 0.5
-AVOID_SECONDS = 60.0
+CORDON_SECONDS = 60.0
 """Ray may take a pod that has just died for alive as long as this."""
 GONE_SECONDS = 10.0
-"""So long is waited, after its last grant has lapsed, for Ray's word that a member has ended."""
+"""So long is waited, after its last grant has lapsed, for Ray's word that a worker has ended."""
 
 
 class LimiterActor:
@@ -42,28 +42,28 @@ class LimiterActor:
         """Prepare for a round."""
         self._limiter.begin(concurrency, set_aside, shares)
 
-    def exchange(self, request: Request) -> Grant:
-        """Take a member's news and return what it may do."""
+    def exchange(self, request: LeaseRequest) -> LeaseGrant:
+        """Take a worker's news and return what it may do."""
         return self._limiter.exchange(request, time.monotonic())
 
-    def enrol(self, name: str, requests: int) -> None:
-        """Expect a new member."""
-        self._limiter.enrol(name, requests)
+    def register(self, name: str, requests: int) -> None:
+        """Expect a new worker."""
+        self._limiter.register(name, requests)
 
-    def dismiss(self, name: str) -> None:
-        """Grant a member nothing more."""
-        self._limiter.dismiss(name)
+    def revoke(self, name: str) -> None:
+        """Grant a worker nothing more."""
+        self._limiter.revoke(name)
 
-    def forget(self, name: str, paid: int) -> None:
-        """Drop a lost member."""
-        self._limiter.forget(name, paid)
+    def remove(self, name: str, paid: int) -> None:
+        """Drop a lost worker."""
+        self._limiter.remove(name, paid)
 
     def money(self) -> BudgetAccount:
         """Return the object's money."""
         return replace(self._limiter.budget)
 
 
-class Crew:
+class ActorSet:
     """Starts actors where they belong. Raises RayError where the cluster does not play along."""
 
     def __init__(self, requests_per_minute: int | None, limit: int | None, spent: int) -> None:
@@ -71,23 +71,23 @@ class Crew:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=0)(LimiterActor)
         self.limiter: Any = actor.options(scheduling_strategy=here).remote(requests_per_minute, limit, spent)
-        self._avoided: dict[str, float] = {}
-        self._hired: dict[str, int] = {}
+        self._cordoned: dict[str, float] = {}
+        self._spawned: dict[str, int] = {}
 
-    def hire(self, node: str) -> Any:
-        """Start a member on a node and return its handle."""
-        self._hired[node] = self._hired.get(node, 0) + 1
+    def spawn(self, node: str) -> Any:
+        """Start a worker on a node and return its handle."""
+        self._spawned[node] = self._spawned.get(node, 0) + 1
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        return ray.remote(num_cpus=0, max_restarts=0)(Asker).options(scheduling_strategy=there).remote()
+        return ray.remote(num_cpus=0, max_restarts=0)(QueryWorker).options(scheduling_strategy=there).remote()
 
-    def avoid(self, node: str) -> None:
-        """Keep away from a node for a while: a member has just died there."""
-        self._avoided[node] = time.monotonic() + AVOID_SECONDS
-        self._hired[node] -= 1
+    def cordon(self, node: str) -> None:
+        """Keep away from a node for a while: a worker has just died there."""
+        self._cordoned[node] = time.monotonic() + CORDON_SECONDS
+        self._spawned[node] -= 1
 
-    def end(self, name: str, actor: Any) -> None:
-        """End a member, whether it is dead or only out of sight; it starts no call after this returns."""
-        ray.get(self.limiter.dismiss.remote(name))
+    def fence(self, name: str, actor: Any) -> None:
+        """End a worker, whether it is dead or only out of sight; it starts no call after this returns."""
+        ray.get(self.limiter.revoke.remote(name))
         ray.kill(actor)
         time.sleep(LAPSE)  # Ray may count it as dead before its pod has heard of it, or can hear of it
         until = time.monotonic() + GONE_SECONDS
@@ -99,7 +99,7 @@ class Crew:
         return len(cluster.await_nodes(wanted, GATHER_SECONDS, stop_requested))
 
     def node(self, stop_requested: Callable[[], bool]) -> str:
-        """Return the worker node with the fewest members.
+        """Return the worker node with the fewest workers.
 
         Raises: StageFailed(WorkersLost) if there is none for long, StageStopped.
         """
@@ -107,18 +107,18 @@ class Crew:
         while not stop_requested():
             now = time.monotonic()
             found: list[str] = [node["NodeID"] for node in cluster.worker_nodes()]
-            good = [node for node in found if self._avoided.get(node, 0.0) < now]
+            good = [node for node in found if self._cordoned.get(node, 0.0) < now]
             if good or (found and now - began > SECOND_CHOICE_SECONDS):
-                return min(good or found, key=lambda node: (self._hired.get(node, 0), node))
+                return min(good or found, key=lambda node: (self._spawned.get(node, 0), node))
             if now - began > NONE_SECONDS:
                 message = "no worker pod is there to ask the teacher: see the events of the pods"
                 raise StageFailed("WorkersLost", message, "infrastructure")
             time.sleep(PAUSE)
         raise StageStopped("stop requested")
 
-    def dismiss(self, members: list[Any]) -> None:
+    def terminate(self, workers: list[Any]) -> None:
         """End all actors."""
-        for actor in (*members, self.limiter):
+        for actor in (*workers, self.limiter):
             ray.kill(actor)
 
 

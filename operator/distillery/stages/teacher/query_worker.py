@@ -1,4 +1,4 @@
-"""A member of the fleet: an actor in a worker pod that buys its share of the answers with an engine's own buyer.
+"""A query worker: an actor in a worker pod that asks its share of the questions with an engine's own executor.
 
 The teacher's key and the store's credentials come from the pod's environment; they pass through no call.
 """
@@ -28,15 +28,15 @@ from distillery.querying.settings import TeacherSettings
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.teacher.lease import Lease
-from distillery.stages.teacher.leasing import Grant, Request
+from distillery.stages.teacher.lease_protocol import LeaseGrant, LeaseRequest
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a member is told once. The store travels without its credentials, which it finds in the pod."""
+class WorkerConfig:
+    """What a worker is told once. The store travels without its credentials, which it finds in the pod."""
 
     name: str
     settings: TeacherSettings
@@ -47,8 +47,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What a member has done since it was last asked."""
+class PollResult:
+    """What a worker has done since it was last asked."""
 
     results: list[tuple[str, AnswerRecord | Unanswered]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
@@ -58,10 +58,10 @@ class News:
     done: bool = False
     error: DistilleryError | None = None
     denial: StageFailed | None = None
-    """What to end with if nobody of the fleet was answered either."""
+    """What to end with if nobody of the pool was answered either."""
 
 
-class Outbox(dict[str, AnswerRecord | Unanswered]):
+class ResultBuffer(dict[str, AnswerRecord | Unanswered]):
     """Results, and which of them nobody has fetched yet."""
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class Outbox(dict[str, AnswerRecord | Unanswered]):
         self.fresh.append((key, result))
 
 
-class Asker:
+class QueryWorker:
     """The actor. Its methods return at once; a round runs in a thread of its own."""
 
     def __init__(self) -> None:
         self._requests: list[PendingRequest] = []
-        self._outbox = Outbox()
+        self._results = ResultBuffer()
         self._warnings: deque[str] = deque()
         self._stop = False
         self._under_way = 0
@@ -87,45 +87,47 @@ class Asker:
         self._executor: LocalExecutor
         self._secrets: EnvironmentSecrets
 
-    def open(self, order: Order, limiter: Any, recovered: Sequence[Settled]) -> str | DistilleryError:
+    def open(self, config: WorkerConfig, limiter: Any, recovered: Sequence[Settled]) -> str | DistilleryError:
         """Get ready, and return the writer id in journal and ledger, or what is wrong: a secret is missing."""
         try:
-            self._open(order, limiter)
+            self._open(config, limiter)
         except DistilleryError as error:
             return error
         self._executor.recover(recovered)
         return self._executor.writer
 
-    def _open(self, order: Order, limiter: Any) -> None:
-        async def exchange(request: Request) -> Grant:
+    def _open(self, config: WorkerConfig, limiter: Any) -> None:
+        async def exchange(request: LeaseRequest) -> LeaseGrant:
             try:
-                grant: Grant = await limiter.exchange.remote(request)
+                grant: LeaseGrant = await limiter.exchange.remote(request)
             except RayError as error:
                 raise _limiter_lost(error) from None
             return grant
 
         self._secrets = secrets = EnvironmentSecrets(Settings.read())
-        reference = order.settings.api_key_secret
+        reference = config.settings.api_key_secret
         key = secrets.get(reference.name, reference.key) if reference else None
-        options = replace(order.options, warn=self._warnings.append)
-        lease = Lease(order.name, exchange, budget_of(order.settings))
+        options = replace(config.options, warn=self._warnings.append)
+        lease = Lease(config.name, exchange, budget_of(config.settings))
         self._executor = LocalExecutor.open(
-            order.settings, order.store, order.ledger_uid, order.stage, key, options, lease
+            config.settings, config.store, config.ledger_uid, config.stage, key, options, lease
         )
 
-    def give(self, requests: list[PendingRequest]) -> None:
+    def enqueue(self, requests: list[PendingRequest]) -> None:
         """Take a part of the next round's requests."""
         self._requests += requests
 
     def start(self, accepted: bool) -> None:
         """Start a round; `accepted` says that the teacher has answered such questions before."""
-        requests, self._requests, self._outbox, self._error = self._requests, [], Outbox(), None
+        requests, self._requests, self._results, self._error = self._requests, [], ResultBuffer(), None
         if accepted:
             self._executor.trust()
-        self._thread = threading.Thread(target=self._buy, args=(requests,), name="asker", daemon=True)
+        self._thread = threading.Thread(
+            target=self._execute, args=(requests,), name="query-worker", daemon=True
+        )
         self._thread.start()
 
-    def poll(self, stop: bool) -> News:
+    def poll(self, stop: bool) -> PollResult:
         """Return the news, and learn whether to stop."""
         self._stop = self._stop or stop
         done = (
@@ -133,8 +135,8 @@ class Asker:
         )  # looked at first: what follows is the last word
         tally = Tally()
         tally.merge(self._executor.tally)
-        return News(
-            results=_drain(self._outbox.fresh),
+        return PollResult(
+            results=_drain(self._results.fresh),
             tally=tally,
             under_way=0 if done else self._under_way,
             warnings=_drain(self._warnings),
@@ -147,10 +149,10 @@ class Asker:
         """Merge what was written."""
         self._executor.close()
 
-    def _buy(self, requests: list[PendingRequest]) -> None:
-        progress = ProgressTracker(len(requests), 0, self._hear, lambda: self._stop)
+    def _execute(self, requests: list[PendingRequest]) -> None:
+        progress = ProgressTracker(len(requests), 0, self._note_progress, lambda: self._stop)
         try:
-            self._executor.execute(requests, 0, 0, progress, self._outbox)  # its limits are the limiter's
+            self._executor.execute(requests, 0, 0, progress, self._results)  # its limits are the limiter's
         except DistilleryError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - the border of the thread: the driver classifies it
@@ -158,7 +160,7 @@ class Asker:
             what = self._secrets.hide(f"{type(error).__name__}: {error}")
             self._error = StageFailed("InternalError", what, "infrastructure")
 
-    def _hear(self, progress: AskProgress) -> None:
+    def _note_progress(self, progress: AskProgress) -> None:
         self._under_way = progress.in_flight
 
 

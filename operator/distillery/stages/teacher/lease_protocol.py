@@ -1,4 +1,4 @@
-"""What a member of a fleet and the limiter say to each other: one request, one grant, about ten times a second. Pure.
+"""What a worker of a pool and the limiter say to each other: one request, one grant, about ten times a second. Pure.
 
 Clocks of different machines do not compare, so times are told as seconds from now.
 """
@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from distillery.querying.budget import BudgetAccount
 
 PERIOD = 0.1
-"""Seconds between the requests of a busy member."""
+"""Seconds between the requests of a busy worker."""
 HORIZON = 0.15
 """Starts are granted so far ahead: a period, and what it takes to hear of them."""
 VALID = 2.0
-"""Without a new grant, a member starts nothing after so many seconds."""
+"""Without a new grant, a worker starts nothing after so many seconds."""
 LAPSE = VALID + PERIOD
 """So long after the last grant was given none is in force any more; it took a moment to travel."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A member's news since its last request, and what it would like to have. Amounts are picos."""
+class LeaseRequest:
+    """A worker's news since its last request, and what it would like to have. Amounts are picos."""
 
-    member: str
+    worker: str
     under_way: int = 0
     waiting: int = 0
     """Requests that could be sent at once."""
     calls: int = 0
-    """How many of them the member can start within a period."""
+    """How many of them the worker can start within a period."""
     accepted: int = 0
     """Replies that were not throttled."""
     throttles: tuple[float, ...] = ()
@@ -43,8 +43,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """What a member may do until its next request."""
+class LeaseGrant:
+    """What a worker may do until its next request."""
 
     concurrency: int
     """Calls under way at once."""

@@ -1,4 +1,4 @@
-"""Buys answers with one actor per worker pod; a limiter beside the driver keeps them within the shared limits.
+"""The worker pool asks the teacher with one actor per pod; a limiter beside the driver keeps them within shared limits.
 
 Questions are split by the digest that names their answers. What an actor leaves undone when its pod dies is looked
 up in the answer cache and given to a new actor, so that nothing that stands in the journal is bought again.
@@ -32,19 +32,19 @@ from distillery.querying.session import EngineOptions
 from distillery.querying.settings import TeacherSettings
 from distillery.stages import cluster
 from distillery.stages.context import StageContext
-from distillery.stages.teacher.asker import News, Order
-from distillery.stages.teacher.crew import Crew
+from distillery.stages.teacher.actors import ActorSet
+from distillery.stages.teacher.query_worker import PollResult, WorkerConfig
 
 POLL = 0.2
-"""Seconds between two words with each member; a stop request travels as fast."""
+"""Seconds between two polls of each worker; a stop request travels as fast."""
 CHUNK = 2000
 """Requests handed over at once."""
 LOSSES = 3
-"""So many members may be lost, for each that there is, before the cluster is given up."""
+"""So many workers may be lost, for each that there is, before the cluster is given up."""
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class WorkerHandle:
     """An actor as the driver sees it."""
 
     name: str
@@ -52,13 +52,13 @@ class Member:
     actor: Any
     writer: str
     requests: Sequence[PendingRequest] = ()
-    news: News = field(default_factory=News)
+    polled: PollResult = field(default_factory=PollResult)
     reply: Any = None
-    """The answer to the last question for news, on its way."""
+    """The answer to the last poll, on its way."""
 
 
-class Fleet:
-    """A buyer (see querying.buying.Executor) whose rounds run in the worker pods."""
+class WorkerPool:
+    """An executor (see querying.executor.Executor) whose rounds run in the worker pods."""
 
     def __init__(self, context: StageContext, settings: TeacherSettings, options: EngineOptions) -> None:
         """Nothing is started before the first round."""
@@ -69,15 +69,15 @@ class Fleet:
         self._accepted = False
         self._denial: StageFailed | None = None
         self._lost: list[Tally] = []
-        self._members: list[Member] = []
-        self._crew: Crew | None = None
+        self._workers: list[WorkerHandle] = []
+        self._actors: ActorSet | None = None
         self._count = self._losses = 0
 
     @property
     def tally(self) -> Tally:
-        """What all members have bought, those that were lost included."""
+        """What all workers have bought, those that were lost included."""
         tally = Tally()
-        for part in (*self._lost, *(member.news.tally for member in self._members)):
+        for part in (*self._lost, *(worker.polled.tally for worker in self._workers)):
             tally.merge(part)
         return tally
 
@@ -104,13 +104,13 @@ class Fleet:
         Raises: also StageFailed(LimiterLost, WorkersLost) as infrastructure.
         """
         try:
-            crew = self._assemble(concurrency)
-            shares = split(requests, len(self._members))
-            sizes = {member.name: len(share) for member, share in zip(self._members, shares, strict=True)}
-            ray.get(crew.limiter.begin.remote(concurrency, set_aside, sizes))
-            for member, share in zip(self._members, shares, strict=True):
-                self._start(member, share)
-            self._follow(progress, results)
+            actors = self._assemble(concurrency)
+            shares = split(requests, len(self._workers))
+            sizes = {worker.name: len(share) for worker, share in zip(self._workers, shares, strict=True)}
+            ray.get(actors.limiter.begin.remote(concurrency, set_aside, sizes))
+            for worker, share in zip(self._workers, shares, strict=True):
+                self._start(worker, share)
+            self._collect(progress, results)
         except RayError as error:
             message = (
                 f"the Ray cluster failed ({type(error).__name__}): run again, answers bought so far are kept"
@@ -118,61 +118,61 @@ class Fleet:
             raise StageFailed("WorkersLost", message, "infrastructure") from None
 
     def denial(self) -> StageFailed | None:
-        """Return what a closed door says (see Executor); a member's own share may be too small to judge by."""
+        """Return the denial of access, unless a worker got an answer: one share may be too small to judge by."""
         return None if self._accepted else self._denial
 
     def close(self) -> None:
-        """Merge what the members wrote, and let them go."""
-        if self._crew is None:
+        """Merge what the workers wrote, and let them go."""
+        if self._actors is None:
             return
-        for member in self._members:
+        for worker in self._workers:
             try:
-                ray.get(member.actor.close.remote())
+                ray.get(worker.actor.close.remote())
             except RayError as error:
                 self._options.warn(f"a part of the teacher's journal was not merged ({type(error).__name__})")
-        self._crew.dismiss([member.actor for member in self._members])
-        self._crew = None
+        self._actors.terminate([worker.actor for worker in self._workers])
+        self._actors = None
 
-    def _assemble(self, concurrency: int) -> Crew:
-        """Start limiter and members, unless they are there."""
-        if self._crew is None:
+    def _assemble(self, concurrency: int) -> ActorSet:
+        """Start limiter and workers, unless they are there."""
+        if self._actors is None:
             cluster.connect(self._context.workers)
             spent = self._before.exact.spent + self._before.exact.unknown
             rate = self._settings.rate_limits.requests_per_minute
-            self._crew = Crew(rate, budget_of(self._settings), spent)
+            self._actors = ActorSet(rate, budget_of(self._settings), spent)
             size = min(self._context.workers, concurrency)
-            there = self._crew.await_nodes(size, self._context.stop_requested)
+            there = self._actors.await_nodes(size, self._context.stop_requested)
             if there < size:
                 self._options.warn(f"only {there} of {size} worker pods are there to ask the teacher")
             recovered = self._before.recovered
             for _ in range(size):
-                self._members.append(self._hire(recovered))
+                self._workers.append(self._spawn(recovered))
                 recovered = ()
-        return self._crew
+        return self._actors
 
-    def _hire(self, recovered: Sequence[Settled]) -> Member:
-        """Start a member where there is most room. Raises: SpecError, StageFailed(WorkersLost), StageStopped."""
-        assert self._crew is not None
+    def _spawn(self, recovered: Sequence[Settled]) -> WorkerHandle:
+        """Start a worker where there is most room. Raises: SpecError, StageFailed(WorkersLost), StageStopped."""
+        assert self._actors is not None
         self._count += 1
-        order = self._order(f"member-{self._count}")
+        config = self._config(f"worker-{self._count}")
         while True:
-            node = self._crew.node(self._context.stop_requested)
-            actor = self._crew.hire(node)
+            node = self._actors.node(self._context.stop_requested)
+            actor = self._actors.spawn(node)
             try:
-                writer = ray.get(actor.open.remote(order, self._crew.limiter, recovered))
+                writer = ray.get(actor.open.remote(config, self._actors.limiter, recovered))
             except RayError:
-                self._crew.avoid(node)
+                self._actors.cordon(node)
                 self._count_loss()
                 continue
             if isinstance(writer, DistilleryError):
                 raise writer
-            return Member(order.name, node, actor, writer)
+            return WorkerHandle(config.name, node, actor, writer)
 
-    def _order(self, name: str) -> Order:
+    def _config(self, name: str) -> WorkerConfig:
         run, limits = self._context.run, self._settings.rate_limits
         share = -(-limits.concurrency // self._context.workers)
         limits = limits.model_copy(update={"concurrency": share})
-        return Order(
+        return WorkerConfig(
             name=name,
             settings=self._settings.model_copy(update={"rate_limits": limits}),
             store=self._context.store,
@@ -187,57 +187,57 @@ class Fleet:
             message = "workers were lost again and again: see the events of their pods; answers are kept"
             raise StageFailed("WorkersLost", message, "infrastructure")
 
-    def _start(self, member: Member, requests: Sequence[PendingRequest]) -> None:
-        member.requests, member.reply = requests, None
-        member.news = News(tally=member.news.tally, done=not requests)
+    def _start(self, worker: WorkerHandle, requests: Sequence[PendingRequest]) -> None:
+        worker.requests, worker.reply = requests, None
+        worker.polled = PollResult(tally=worker.polled.tally, done=not requests)
         for at in range(0, len(requests), CHUNK):
-            member.actor.give.remote(list(requests[at : at + CHUNK]))
+            worker.actor.enqueue.remote(list(requests[at : at + CHUNK]))
         if requests:
-            member.actor.start.remote(self._accepted)
+            worker.actor.start.remote(self._accepted)
 
-    def _follow(self, progress: ProgressTracker, results: RequestResults) -> None:
-        """Gather results until every member is done. Raises: the first trouble of a member."""
+    def _collect(self, progress: ProgressTracker, results: RequestResults) -> None:
+        """Gather results until every worker is done. Raises: the first trouble of a worker."""
         stop, trouble = False, None
-        while busy := [member for member in self._members if not member.news.done]:
-            for member in busy:
-                if member.reply is None:
-                    member.reply = member.actor.poll.remote(stop)
-            ready, _ = ray.wait([member.reply for member in busy], num_returns=len(busy), timeout=POLL)
-            for member in busy:
-                if member.reply in ready:
-                    error = self._listen(member, progress, results, stop)
+        while busy := [worker for worker in self._workers if not worker.polled.done]:
+            for worker in busy:
+                if worker.reply is None:
+                    worker.reply = worker.actor.poll.remote(stop)
+            ready, _ = ray.wait([worker.reply for worker in busy], num_returns=len(busy), timeout=POLL)
+            for worker in busy:
+                if worker.reply in ready:
+                    error = self._receive(worker, progress, results, stop)
                     trouble = _worse(trouble, error)
-            under_way = sum(member.news.under_way for member in self._members)
+            under_way = sum(worker.polled.under_way for worker in self._workers)
             asked = progress.look(under_way, to_micro(self.tally.spent))
             stop = stop or asked or (trouble is not None and not _money(trouble))
             time.sleep(POLL)
         if trouble is not None:
-            raise self._told(trouble, results)
+            raise self._pool_wide(trouble, results)
 
-    def _listen(
-        self, member: Member, progress: ProgressTracker, results: RequestResults, stop: bool
+    def _receive(
+        self, worker: WorkerHandle, progress: ProgressTracker, results: RequestResults, stop: bool
     ) -> DistilleryError | None:
-        """Take in a member's news; replace it if it is gone, or says that it is done and is not.
+        """Take in what a worker says; replace it if it is gone, or says that it is done and is not.
 
-        Returns its trouble. A lost connection may lose requests on their way to a member that lives.
+        Returns its trouble. A lost connection may lose requests on their way to a worker that lives.
         """
-        reply, member.reply = member.reply, None
+        reply, worker.reply = worker.reply, None
         try:
-            member.news = ray.get(reply)
+            worker.polled = ray.get(reply)
         except RayError:
-            return self._replace(member, progress, results, stop)
-        for warning in member.news.warnings:
+            return self._replace(worker, progress, results, stop)
+        for warning in worker.polled.warnings:
             self._warner.warn_once(warning, warning)
-        self._file(member.news.results, progress, results)
-        news = member.news
-        self._denial = news.denial or self._denial
+        self._file(worker.polled.results, progress, results)
+        polled = worker.polled
+        self._denial = polled.denial or self._denial
         if (
-            news.done
-            and news.error is None
-            and any(request.key not in results for request in member.requests)
+            polled.done
+            and polled.error is None
+            and any(request.key not in results for request in worker.requests)
         ):
-            return self._replace(member, progress, results, stop)
-        return news.error
+            return self._replace(worker, progress, results, stop)
+        return polled.error
 
     def _file(
         self,
@@ -252,60 +252,59 @@ class Fleet:
                 self.know([result])
 
     def _replace(
-        self, member: Member, progress: ProgressTracker, results: RequestResults, stop: bool
+        self, worker: WorkerHandle, progress: ProgressTracker, results: RequestResults, stop: bool
     ) -> DistilleryError | None:
-        """Settle what a lost member has cost and give its open requests to a new one. Returns its trouble."""
-        assert self._crew is not None
+        """Settle what a lost worker has cost and give its open requests to a new one. Returns its trouble."""
+        assert self._actors is not None
         try:
-            recovered = self._bury(member)
+            recovered = self._settle_lost(worker)
             self._count_loss()
-            new = None if stop else self._hire(recovered)
-            left = self._left(
-                member, progress, results
-            )  # not before: to hire takes minutes if a pod must come
+            new = None if stop else self._spawn(recovered)
+            # Not before: to spawn takes minutes if a pod must come.
+            left = self._unfinished(worker, progress, results)
         except DistilleryError as trouble:
             return trouble
         if new is None:
             return StageStopped("stop requested")
-        self._members.append(new)
-        ray.get(self._crew.limiter.enrol.remote(new.name, len(left)))
+        self._workers.append(new)
+        ray.get(self._actors.limiter.register.remote(new.name, len(left)))
         self._start(new, left)
         return None
 
-    def _bury(self, member: Member) -> Sequence[Settled]:
-        """End a lost member, which may be alive, and return what became of the calls it had under way."""
-        assert self._crew is not None
-        self._members.remove(member)
-        self._crew.avoid(member.node)
-        self._crew.end(member.name, member.actor)
-        last = read_writer(self._context.store, self._context.run.job_uid, member.writer, self._options.warn)
+    def _settle_lost(self, worker: WorkerHandle) -> Sequence[Settled]:
+        """End a lost worker, which may be alive, and return what became of the calls it had under way."""
+        assert self._actors is not None
+        self._workers.remove(worker)
+        self._actors.cordon(worker.node)
+        self._actors.fence(worker.name, worker.actor)
+        last = read_writer(self._context.store, self._context.run.job_uid, worker.writer, self._options.warn)
         self._lost.append(last.tally)
-        ray.get(self._crew.limiter.forget.remote(member.name, last.tally.spent + last.tally.unknown))
+        ray.get(self._actors.limiter.remove.remote(worker.name, last.tally.spent + last.tally.unknown))
         return last.recovered
 
-    def _left(
-        self, member: Member, progress: ProgressTracker, results: RequestResults
+    def _unfinished(
+        self, worker: WorkerHandle, progress: ProgressTracker, results: RequestResults
     ) -> list[PendingRequest]:
-        """Return the requests that a lost member left, less those whose answers stand in the journal."""
-        open_requests = [request for request in member.requests if request.key not in results]
+        """Return the requests that a lost worker left, less those whose answers stand in the journal."""
+        open_requests = [request for request in worker.requests if request.key not in results]
         top = self._settings.parameters.top_logprobs
         found = self._cache.find({request.key: top for request in open_requests})
         self._file(found.items(), progress, results)
         return [request for request in open_requests if request.key not in found]
 
-    def _told(self, trouble: DistilleryError, results: RequestResults) -> DistilleryError:
-        """Return the trouble as it is, but of the whole fleet where it is about money."""
-        if not _money(trouble) or self._crew is None:
+    def _pool_wide(self, trouble: DistilleryError, results: RequestResults) -> DistilleryError:
+        """Return the trouble as it is, but of the whole pool where it is about money."""
+        if not _money(trouble) or self._actors is None:
             return trouble
         left = [
             request.bound
-            for member in self._members
-            for request in member.requests
+            for worker in self._workers
+            for request in worker.requests
             if request.key not in results
         ]
         if not left:
             return trouble
-        budget = ray.get(self._crew.limiter.money.remote())
+        budget = ray.get(self._actors.limiter.money.remote())
         return failures.budget_reached(self._settings, budget, min(left) + budget.overrun, len(left))
 
 
