@@ -11,8 +11,8 @@ from distillery.api.v1alpha1.teacher import Parameters, RateLimits
 from distillery.artifacts.directory import DirectoryStore
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Unanswered, Usage
-from distillery.querying.dispatch import DENIED_LIMIT
 from distillery.querying.ledger import read_ledger
+from distillery.querying.retry import DENIED_LIMIT
 from fake_teacher import FakeTeacher, Fault
 from querying_builders import (
     KEY,

@@ -1,4 +1,7 @@
-"""Rows, bad rows and a teacher that goes away, in simulated time: circuit breaker, requests and queue together."""
+"""Rows, bad rows and a teacher that goes away, in simulated time.
+
+The judgement is querying.retry's: the world only sends, waits and carries out what it says.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.querying.answers import Question, UnansweredReason
-from distillery.querying.circuit_breaker import WITNESSES, CircuitBreaker
-from distillery.querying.request_queue import PendingRequest, RequestQueue, backoff
+from distillery.querying.answers import Question
+from distillery.querying.history import WITNESSES, TeacherHistory
+from distillery.querying.replies import Failed
+from distillery.querying.request_queue import PendingRequest, RequestQueue
+from distillery.querying.retry import LeaveUnanswered, Retry, TeacherDown, after_failure, before_call
+from distillery.querying.settings import EngineOptions
 
-OUTAGE, STARTUP = 90.0, 10.0
+OPTIONS = EngineOptions()
+OUTAGE, STARTUP, TIMEOUT = OPTIONS.outage_seconds, OPTIONS.startup_seconds, OPTIONS.timeout_seconds
+WORST_BACKOFF = OPTIONS.longest_backoff_seconds
 FOREVER = float("inf")
-WORST_BACKOFF = 30.0
-TIMEOUT = 600.0
 
 
 @dataclass
@@ -38,35 +44,37 @@ class World:
     answered_at: list[float] = field(default_factory=list)
 
     def run(self) -> World:
-        requests = [PendingRequest(Question(str(number), []), str(number), 0) for number in range(self.rows)]
-        self.queue = RequestQueue(requests)
-        self.breaker = CircuitBreaker(max(8, self.concurrency), OUTAGE, STARTUP)
+        self.queue = RequestQueue(
+            PendingRequest(Question(str(number), []), str(number), 0) for number in range(self.rows)
+        )
+        self.teacher = TeacherHistory.begin(OPTIONS, self.concurrency)
         self.calls: list[tuple[float, int, PendingRequest]] = []
-        self.breaker.begin()
         while (self.queue or self.calls) and not self.down:
-            self._start()
-            self._go_on()
+            self._send()
+            if not self.down:
+                self._wait()
         return self
 
-    def _start(self) -> None:
-        breaker, queue = self.breaker, self.queue
-        while queue and len(self.calls) < self.concurrency and not self.down:
-            if queue.fresh and breaker.is_down(self.now, len(self.calls)):
+    def _judged(self, under_way: int) -> TeacherHistory:
+        return self.teacher.beside(under_way, fresh_left=bool(self.queue.fresh))
+
+    def _send(self) -> None:
+        while self.queue and len(self.calls) < self.concurrency:
+            if before_call(self._judged(len(self.calls)), self.now) is not None:
                 self.down = True
                 return
-            waiting = len(queue.fresh)
-            request = queue.take(self.now, breaker.allows_fresh(self.now), probe=breaker.is_open)
+            teacher = self.teacher
+            request = self.queue.take(self.now, teacher.allows_fresh(self.now), probe=teacher.circuit_is_open)
             if request is None:
                 return
-            if len(queue.fresh) < waiting:
-                breaker.sent_fresh(self.now)
-            request.sent_at = self.now
+            if request.row.is_fresh:
+                self.teacher = teacher.with_fresh_call(self.now)
+            request.row = request.row.with_call(self.now)
             seconds = TIMEOUT if int(request.key) in self.hanging else self.luck.uniform(0.05, 2.0)
             heapq.heappush(self.calls, (self.now + seconds, self.luck.getrandbits(40), request))
 
-    def _go_on(self) -> None:
-        if self.down:
-            return
+    def _wait(self) -> None:
+        """Let time pass until something can happen."""
         times = [self.calls[0][0]] if self.calls else []
         if len(self.calls) < self.concurrency:
             times += [self.now + 0.25] if self.queue.fresh else []
@@ -74,31 +82,30 @@ class World:
             times += [max(due, self.now)] if due is not None else []
         self.now = min(times)
         if self.calls and self.calls[0][0] <= self.now:
-            self._conclude(heapq.heappop(self.calls)[2])
+            self._reply_to(heapq.heappop(self.calls)[2])
 
-    def _conclude(self, request: PendingRequest) -> None:
-        breaker, fresh = self.breaker, bool(self.queue.fresh)
-        hangs = int(request.key) in self.hanging
-        if (
-            not hangs
-            and int(request.key) not in self.bad
-            and not any(start <= self.now < end for start, end in self.away)
-        ):
-            breaker.succeeded(self.now)
+    def _reply_to(self, request: PendingRequest) -> None:
+        number = int(request.key)
+        if number in self.hanging:
+            self._fail(request, Failed("TimedOut", "no reply"))
+        elif number in self.bad or any(start <= self.now < end for start, end in self.away):
+            self._fail(request, Failed("ServerError", "503"))
+        else:
+            self.teacher = self.teacher.with_answer(self.now)
             self.answered.append(request.key)
             self.answered_at.append(self.now)
-            return
-        reason: UnansweredReason = "TimedOut" if hangs else "ServerError"
-        request.fail(reason, self.now, breaker.responded_at, spared=breaker.is_open and fresh)
-        breaker.failed(self.now, request, "503")
-        if breaker.is_down(self.now, len(self.calls) + 1):
-            self.down = True
-        elif breaker.leaves(request, self.now, fresh=fresh):
-            self.left.append(request.key)
-        else:
-            self.queue.retry(
-                request, self.now + backoff(request.tries, 0.5, WORST_BACKOFF, self.luck.random())
-            )
+
+    def _fail(self, request: PendingRequest, reply: Failed) -> None:
+        teacher = self._judged(len(self.calls) + 1)
+        request.row = request.row.with_failure(reply, teacher, self.now, self.luck.random())
+        self.teacher = teacher.with_failure(request.row, self.now)
+        match after_failure(request.row, self.teacher, self.now):
+            case Retry(at=at):
+                self.queue.retry(request, at)
+            case LeaveUnanswered():
+                self.left.append(request.key)
+            case TeacherDown():
+                self.down = True
 
 
 def bad_rows(most: int) -> st.SearchStrategy[frozenset[int]]:

@@ -15,8 +15,6 @@ UnansweredReason = Literal[
     "UnreadableReply",  # no JSON, not the shape of a chat completion
     "NoChoices",  # a chat completion without an answer
 ]
-TEACHERS_FAULT: frozenset[str] = frozenset({"ServerError", "TimedOut", "ConnectionLost"})
-"""Reasons that say more about the teacher's day than about the row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import msgspec
@@ -21,28 +22,34 @@ from distillery.querying.answers import Unanswered, UnansweredReason, Usage
 from distillery.querying.call_ledger import Call
 from distillery.querying.client import ChatClient, TransportError
 from distillery.querying.commit import GroupCommit
+from distillery.querying.history import TeacherHistory, pause_seconds
 from distillery.querying.journal import AnswerRecord
 from distillery.querying.limits import Demand
 from distillery.querying.pricing import to_micro
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.replies import (
     AccessDenied,
+    CallFailure,
     Completed,
     Failed,
     RateLimited,
-    Rejected,
     Reply,
     read_reply,
 )
-from distillery.querying.request_queue import PendingRequest, RequestQueue, backoff
+from distillery.querying.request_queue import PendingRequest, RequestQueue
+from distillery.querying.retry import (
+    AwaitReplies,
+    LeaveUnanswered,
+    Retry,
+    TeacherDown,
+    TeacherRefuses,
+    after_failure,
+    before_call,
+)
 from distillery.querying.session import Session
 
 INTENT_SECONDS = 0.02
 """Calls that start within this time share one ledger entry."""
-REJECTED_LIMIT = 20
-"""So many unacceptable rows in a row, and not one accepted: it is not the rows."""
-DENIED_LIMIT = 8
-"""So many rows in a row that are denied as all would be, without an answer between: it is not the rows."""
 FOREVER = 3600.0
 PROBE_WAIT = 0.25
 
@@ -70,8 +77,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._ending: BaseException | None = None
-        self._limited_since: float | None = None
-        session.breaker.begin()
+        session.teacher = session.teacher.with_round()
         self._client: ChatClient
         self._answers: GroupCommit
 
@@ -114,31 +120,27 @@ class Dispatcher:
     def _start_next(self, now: float) -> float | None:
         """Start one call if one may start; return the seconds to wait before the next look, None when all is done."""
         session, queue = self._session, self._queue
-        if session.denial is not None and session.denied_in_a_row >= DENIED_LIMIT:
-            if self._tasks:
-                return FOREVER  # such replies are quick: an answer that takes its time may show that the door is open
-            self._end(session.denial)
+        if (halt := before_call(self._teacher(), now)) is not None:
+            if isinstance(halt, AwaitReplies):
+                return FOREVER
+            self._end(failures.ending(session.settings, halt))
             return 0.0
         if not queue and not self._tasks:
             return None
         if not queue or not session.limits.room(len(self._tasks)):
             return FOREVER
-        # Without fresh rows as probes, a row is tried once more when the time is over: see _retry.
-        if queue.fresh and session.breaker.is_down(now, len(self._tasks)):
-            self._give_up(now - session.breaker.since, session.breaker.last)
-            return 0.0
         if (delay := session.limits.delay(now)) > 0:
             return delay
-        waiting = len(queue.fresh)
-        request = queue.take(now, session.breaker.allows_fresh(now), probe=session.breaker.is_open)
+        teacher = session.teacher
+        request = queue.take(now, teacher.allows_fresh(now), probe=teacher.circuit_is_open)
         if request is None:
             due = queue.next_retry()
             return min(PROBE_WAIT, max(0.001, due - now)) if due is not None else PROBE_WAIT
         reserved = session.limits.reserve(request.bound)
         if reserved is None:
             return self._wait_for_refund(request)
-        if len(queue.fresh) < waiting:
-            session.breaker.sent_fresh(now)
+        if request.row.is_fresh:
+            session.teacher = teacher.with_fresh_call(now)
         session.limits.sent(now)
         task = asyncio.create_task(self._attempt(request, reserved))
         self._tasks.add(task)
@@ -161,13 +163,13 @@ class Dispatcher:
             body = session.builder.body(request.question)
         except ValueError as error:
             session.limits.settle(reserved, 0)
-            self._leave(request, "RequestRejected", f"the question is no JSON text: {error}")
+            self._leave(request, "RequestRejected", self._scrub(f"the question is no JSON text: {error}"))
             return
         call = session.calls.open(request.bound, reserved)
         try:
             await session.calls.intend(call)
             call.sent = True
-            request.sent_at = time.monotonic()
+            request.row = request.row.with_call(time.monotonic())
             reply, seconds = await self._send(body)
             self._conclude(request, call, reply, seconds)
         finally:
@@ -177,33 +179,35 @@ class Dispatcher:
         try:
             reply = await self._client.post(body)
         except TransportError as failure:
-            return _reply_of(failure), 0.0
-        return read_reply(reply.status, reply.headers, reply.body, time.time()), reply.seconds
+            return self._scrubbed(reply_of(failure)), 0.0
+        return self._scrubbed(read_reply(reply.status, reply.headers, reply.body, time.time())), reply.seconds
+
+    def _scrubbed(self, reply: Reply) -> Reply:
+        """Return a reply whose message, which is shown and filed, does not hold the key."""
+        return reply if isinstance(reply, Completed) else replace(reply, message=self._scrub(reply.message))
 
     def _conclude(self, request: PendingRequest, call: Call, reply: Reply, seconds: float) -> None:
         session, now = self._session, time.monotonic()
         if not isinstance(reply, RateLimited):
             session.limits.accepted(now)
-        match reply:
-            case Completed():
-                self._file(request, call, reply, seconds, now)
-            case Failed():
-                self._retry(request, call, reply, now)
-            case RateLimited():
-                session.calls.release(call)
-                self._slow_down(request, reply, now)
-            case Rejected():
-                session.calls.release(call)
-                session.breaker.responded(now)
-                self._leave(request, reply.reason, reply.message)
-                session.rejected_in_a_row += 1
-                if not session.accepted and session.rejected_in_a_row >= REJECTED_LIMIT:
-                    self._end(failures.rejects_everything(session.settings, self._scrub(reply.message)))
-            case AccessDenied():
-                session.calls.release(call)
-                self._deny(request, reply, now)
-            case _:
-                assert_never(reply)
+        if isinstance(reply, Completed):
+            self._file(request, call, reply, seconds, now)
+            return
+        self._settle_failure(request, call, reply)
+        teacher = self._teacher()
+        request.row = row = request.row.with_failure(reply, teacher, now, random.random())
+        session.teacher = teacher = teacher.with_failure(row, now)
+        if isinstance(reply, RateLimited):
+            session.limits.throttled(now, pause_seconds(row, self._options))
+        match after_failure(row, teacher, now):
+            case Retry(at=at):
+                self._queue.retry(request, at)
+            case LeaveUnanswered(reason=reason, message=message):
+                self._leave(request, reason, message)
+            case TeacherDown() | TeacherRefuses() as end:
+                self._end(failures.ending(session.settings, end))
+            case decision:
+                assert_never(decision)
 
     def _file(
         self, request: PendingRequest, call: Call, answer: Completed, seconds: float, now: float
@@ -229,26 +233,9 @@ class Dispatcher:
         self._answers.append(msgspec.json.encode(record))
         self._settle(call, usage)
         self._results[request.key] = record
-        session.breaker.succeeded(now)
-        session.accepted = True
-        session.denied_in_a_row = 0
-        self._limited_since = None
+        session.teacher = session.teacher.with_answer(now)
         session.warner.note(answer)
         self._progress.done(failed=False)
-
-    def _deny(self, request: PendingRequest, denial: AccessDenied, now: float) -> None:
-        """End the round if the teacher denies access to all, or leave this row since it may be denied alone."""
-        session = self._session
-        message = self._scrub(denial.message)
-        session.denial = failures.access_denied(
-            session.settings, denial.status, request.question.row_id, message
-        )
-        session.denied_in_a_row += 1
-        if not denial.of_row:
-            self._end(session.denial)
-            return
-        session.breaker.responded(now)
-        self._leave(request, "RequestRejected", denial.message)
 
     def _settle(self, call: Call, usage: Usage | None) -> None:
         session = self._session
@@ -259,27 +246,10 @@ class Dispatcher:
             what = "a call was billed more than its text and maxTokens allow"
             session.warner.warn_once("overrun", f"{what}: later calls reserve as much more")
 
-    def _retry(self, request: PendingRequest, call: Call, failure: Failed, now: float) -> None:
-        session, options = self._session, self._options
-        if failure.billed == "no":
-            session.calls.release(call)
-        else:
-            self._settle_failure(request, call, failure)
-        breaker, fresh = session.breaker, bool(self._queue.fresh)
-        request.fail(failure.reason, now, breaker.responded_at, spared=breaker.is_open and fresh)
-        breaker.failed(now, request, self._scrub(failure.message))
-        if breaker.is_down(now, len(self._tasks)):
-            self._give_up(now - breaker.since, breaker.last)
+    def _settle_failure(self, request: PendingRequest, call: Call, failure: CallFailure) -> None:
+        if not isinstance(failure, Failed) or failure.billed == "no":
+            self._session.calls.release(call)
             return
-        if breaker.leaves(request, now, fresh=fresh):
-            self._leave(request, failure.reason, failure.message)
-            return
-        wait = backoff(
-            request.tries, options.backoff_seconds, options.longest_backoff_seconds, random.random()
-        )
-        self._queue.retry(request, now + wait)
-
-    def _settle_failure(self, request: PendingRequest, call: Call, failure: Failed) -> None:
         self._session.calls.settle(call, failure.usage)
         if failure.usage is not None:
             before = request.usage or Usage()
@@ -289,30 +259,17 @@ class Dispatcher:
                 before.completion + failure.usage.completion,
             )
 
-    def _slow_down(self, request: PendingRequest, reply: RateLimited, now: float) -> None:
-        """Pause everyone, and send this row first when the pause is over; it does not count as a try."""
-        options = self._options
-        wait = reply.wait if reply.wait is not None else options.backoff_seconds
-        wait = min(wait, options.longest_pause_seconds) * (1 + 0.1 * random.random())
-        self._session.limits.throttled(now, wait)
-        self._session.breaker.asked_to_wait(now + wait)
-        self._queue.retry(request, now)
-        if self._limited_since is None:
-            self._limited_since = now
-        elif now - self._limited_since > options.rate_limited_seconds:
-            self._give_up(now - self._limited_since, self._scrub(reply.message))
-
     def _leave(self, request: PendingRequest, reason: UnansweredReason, message: str) -> None:
         """Leave a request without an answer."""
-        message = self._scrub(message)
         self._results[request.key] = Unanswered(request.question, request.key, reason, message, request.usage)
         self._progress.done(failed=True)
 
     def _scrub(self, message: str) -> str:
         return self._client.scrub(message)
 
-    def _give_up(self, seconds: float, message: str) -> None:
-        self._end(failures.unavailable(self._session.settings, seconds, message))
+    def _teacher(self) -> TeacherHistory:
+        """Return what is known of the teacher, beside the work that is there now."""
+        return self._session.teacher.beside(len(self._tasks), fresh_left=bool(self._queue.fresh))
 
     def _end(self, error: BaseException) -> None:
         """End the round: nothing more is sent. The first reason stands."""
@@ -355,7 +312,8 @@ class Dispatcher:
             await asyncio.sleep(0.1)
 
 
-def _reply_of(failure: TransportError) -> Reply:
+def reply_of(failure: TransportError) -> Reply:
+    """Return what it means that no whole reply arrived; it was billed, perhaps, if the call was sent."""
     match failure.kind:
         case "unreachable":
             return AccessDenied(0, failure.message)

@@ -33,8 +33,7 @@ from distillery.querying.ledger import LedgerTotals, read_ledger
 from distillery.querying.pricing import Prices, from_micro, prompt_token_bound, to_micro
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
-from distillery.querying.session import EngineOptions
-from distillery.querying.settings import TeacherSettings
+from distillery.querying.settings import EngineOptions, TeacherSettings
 
 
 class TeacherEngine:

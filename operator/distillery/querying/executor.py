@@ -11,10 +11,11 @@ import msgspec
 
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
+from distillery.querying import failures
 from distillery.querying.call_ledger import CallLedger
-from distillery.querying.circuit_breaker import CircuitBreaker
 from distillery.querying.dispatch import Dispatcher, RequestResults
 from distillery.querying.entries import Opened, Settled, Tally
+from distillery.querying.history import TeacherHistory
 from distillery.querying.journal import AnswerJournal, AnswerRecord
 from distillery.querying.keys import teacher_digest
 from distillery.querying.ledger import LedgerTotals
@@ -25,11 +26,9 @@ from distillery.querying.pricing import Prices, amount_picos
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_body import RequestBuilder
 from distillery.querying.request_queue import PendingRequest
-from distillery.querying.session import EngineOptions, Session
-from distillery.querying.settings import TeacherSettings
-
-OPEN_CIRCUIT = 8
-"""Failures in a row before the teacher itself is doubted, at least."""
+from distillery.querying.retry import after_round
+from distillery.querying.session import Session
+from distillery.querying.settings import EngineOptions, TeacherSettings
 
 
 class Executor(Protocol):
@@ -105,7 +104,6 @@ class LocalExecutor:
         writer, teacher, prices = uuid.uuid4().hex[:12], teacher_digest(settings), Prices.of(settings.pricing)
         if limits is None:
             limits = OwnLimits(settings.rate_limits.requests_per_minute, budget_of(settings))
-        threshold = max(OPEN_CIRCUIT, settings.rate_limits.concurrency)
         session = Session(
             settings=settings,
             options=options,
@@ -113,7 +111,7 @@ class LocalExecutor:
             calls=CallLedger(writer, prices, limits),
             limits=limits,
             warner=ModelMixWarner(options.warn),
-            breaker=CircuitBreaker(threshold, options.outage_seconds, options.startup_seconds),
+            teacher=TeacherHistory.begin(options, settings.rate_limits.concurrency),
             builder=RequestBuilder(settings),
             journal=AnswerJournal(store, teacher, writer),
             ledger=LedgerLog(store, ledger_uid, writer),
@@ -148,7 +146,7 @@ class LocalExecutor:
 
     def trust(self) -> None:
         """Believe that the teacher is there and answers such questions: those it rejects are the rows' fault."""
-        self._session.accepted = self._session.breaker.answered = True
+        self._session.teacher = self._session.teacher.with_trust()
 
     def execute(
         self,
@@ -167,7 +165,8 @@ class LocalExecutor:
 
     def denial(self) -> StageFailed | None:
         """Return what the teacher says that denies access (see Executor)."""
-        return None if self._session.accepted else self._session.denial
+        end = after_round(self._session.teacher)
+        return None if end is None else failures.ending(self._session.settings, end)
 
     def close(self) -> None:
         """Merge this writer's small objects."""

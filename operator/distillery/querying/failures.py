@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from distillery.errors import StageFailed
 from distillery.querying.budget import BudgetAccount
 from distillery.querying.pricing import format_amount, to_micro
+from distillery.querying.retry import TeacherDown, TeacherRefuses
 from distillery.querying.settings import TeacherSettings, show_url
 
 _REPAIRS = {
@@ -16,6 +19,19 @@ _REPAIRS = {
     429: "raise the quota at the provider, then run again: answers bought so far are kept",
 }
 _WHEREVER = "correct spec.teacher.endpoint"
+
+
+def ending(settings: TeacherSettings, end: TeacherDown | TeacherRefuses) -> StageFailed:
+    """Return what a stage fails with when asking ends for the teacher's sake."""
+    match end:
+        case TeacherDown(seconds=seconds, message=message):
+            return unavailable(settings, seconds, message)
+        case TeacherRefuses(row_id=row_id, message=message, status=status):
+            if status is None:
+                return rejects_everything(settings, message)
+            return access_denied(settings, status, row_id, message)
+        case _:
+            assert_never(end)
 
 
 def access_denied(settings: TeacherSettings, status: int, row: str, message: str) -> StageFailed:

@@ -72,7 +72,8 @@ class AccessDenied:
     of_row: bool = False
 
 
-Reply = Completed | Failed | RateLimited | Rejected | AccessDenied
+CallFailure = Failed | RateLimited | Rejected | AccessDenied
+Reply = Completed | CallFailure
 
 
 def read_reply(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Reply:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from distillery.artifacts.manifest import Cost
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Question, Result, Unanswered
+from distillery.querying.answers import Answer, Question, Unanswered
+from distillery.querying.retry import TeacherDown, TeacherRefuses, after_trial
 from distillery.rules.prompts import render
 from distillery.stages.context import StageContext
 from distillery.stages.dataset.inputs import Inputs, TableRow
@@ -21,12 +22,8 @@ if TYPE_CHECKING:
 
 MEASURED_ROWS = 5000
 """Prompts whose length in tokens is measured."""
-AWAY = ("ServerError", "ConnectionLost")
-"""Why a teacher answers no row at all, and may do so later."""
 PATIENCE_SECONDS = 120.0
 """A teacher that hangs is told apart from a slow one after this long; labelling itself is more patient."""
-TRIED_ROWS = 3
-"""A single row may be one that no teacher answers; if three are, it is the teacher or how it is asked."""
 
 
 def preflight(context: StageContext, params: DatasetParams, inputs: Inputs) -> Cost:
@@ -89,30 +86,38 @@ def check_teacher(context: StageContext, params: DatasetParams, training: Sequen
     Raises: StageFailed: TeacherRefused, TeacherUnavailable, NoLogprobs, and what the engine raises.
     """
     # Lazy: building inputs needs no HTTP client.
-    from distillery.querying.engine import EngineOptions
+    from distillery.querying.settings import EngineOptions
     from distillery.stages import asking
 
-    result: Result | None = None
+    tried: list[Unanswered] = []
     options = EngineOptions(timeout_seconds=PATIENCE_SECONDS)
     with asking.open_engine(context, params.teacher, options) as engine:
-        for row in training[:TRIED_ROWS]:
+        for number, row in enumerate(training, 1):
             question = Question(row["row_id"], render(params.teacher.system_prompt, row["messages"]))
             [result] = engine.ask([question], stop_requested=context.stop_requested)
-            if isinstance(result, Answer) or result.reason in AWAY:
+            if isinstance(result, Answer):
+                if params.loss.soft > 0:
+                    check_logprobs(result, params)
                 break
-        cost = engine.cost
-    if isinstance(result, Unanswered):
-        message = (
-            f"the teacher {params.teacher.model} did not answer the preflight call for row "
-            f"{result.question.row_id} ({result.reason}: {result.message})"
-        )
-        if result.reason in AWAY:
+            tried.append(result)
+            if (end := after_trial(tried, len(training) - number)) is not None:
+                raise _no_answer(params.teacher.model, result, end)
+        return engine.cost
+
+
+def _no_answer(model: str, result: Unanswered, end: TeacherDown | TeacherRefuses) -> StageFailed:
+    message = (
+        f"the teacher {model} did not answer the preflight call for row "
+        f"{result.question.row_id} ({result.reason}: {result.message})"
+    )
+    match end:
+        case TeacherDown():
             repair = "check spec.teacher.endpoint.url and the server"
-            raise StageFailed("TeacherUnavailable", f"{message} → {repair}", "infrastructure")
-        raise StageFailed("TeacherRefused", f"{message} → correct spec.teacher or spec.task")
-    if isinstance(result, Answer) and params.loss.soft > 0:
-        check_logprobs(result, params)
-    return cost
+            return StageFailed("TeacherUnavailable", f"{message} → {repair}", "infrastructure")
+        case TeacherRefuses():
+            return StageFailed("TeacherRefused", f"{message} → correct spec.teacher or spec.task")
+        case _:
+            assert_never(end)
 
 
 def check_logprobs(answer: Answer, params: DatasetParams) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.errors import StageFailed
-from distillery.querying.answers import TEACHERS_FAULT, Answer, Question, Result, Usage
+from distillery.querying.answers import Answer, Question, Result, Usage
 from distillery.querying.engine import TeacherEngine
+from distillery.querying.retry import lost_to_teacher
 from distillery.rules.normalising import normalise
 from distillery.stages.evaluation.pace import OnAsked
 from distillery.stages.evaluation.rows import TeacherAnswer, TestRow
@@ -79,7 +80,7 @@ def check_presence(teachers: Sequence[TeacherAnswer], max_failed: float) -> None
 
     Raises: StageFailed(TooManyFailed), as infrastructure.
     """
-    away = Counter(teacher.reason for teacher in teachers if teacher.reason in TEACHERS_FAULT)
+    away = Counter(lost_to_teacher(teacher.reason for teacher in teachers))
     if away.total() <= max_failed * len(teachers):
         return
     reasons = ", ".join(f"{reason} {count}" for reason, count in away.most_common())

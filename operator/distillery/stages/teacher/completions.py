@@ -8,7 +8,8 @@ from typing import Any
 
 from distillery.artifacts.tables import COMPLETIONS, rows_digest
 from distillery.errors import StageFailed
-from distillery.querying.answers import TEACHERS_FAULT, Answer, Result, Unanswered
+from distillery.querying.answers import Answer, Result, Unanswered
+from distillery.querying.retry import teacher_is_to_blame
 from distillery.scoring.intervals import wilson
 
 NAMES = ("row_id", "split", "sample_index", "status", "answer_key")
@@ -69,8 +70,7 @@ def too_many_failed(failed: Sequence[Unanswered], asked: int, max_failed: float)
     first = failed[0]
     what = f"{len(failed)} of {asked} rows stayed unanswered, more than maxFailed {max_failed:g} allows: {reasons}"
     example = f"for example row {first.question.row_id!r}: {first.message}"
-    teachers = sum(result.reason in TEACHERS_FAULT for result in failed)
-    if 2 * teachers > len(failed):
+    if teacher_is_to_blame([result.reason for result in failed]):
         repair = "run again when the teacher is well: answers bought so far are kept"
         return StageFailed("TooManyFailed", f"{what}; {example} → {repair}", "infrastructure")
     repair = "correct these rows or spec.teacher.parameters, or raise spec.teacher.maxFailed"

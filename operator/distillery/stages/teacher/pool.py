@@ -28,8 +28,7 @@ from distillery.querying.model_mix import ModelMixWarner
 from distillery.querying.pricing import to_micro
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
-from distillery.querying.session import EngineOptions
-from distillery.querying.settings import TeacherSettings
+from distillery.querying.settings import EngineOptions, TeacherSettings
 from distillery.stages import cluster
 from distillery.stages.context import StageContext
 from distillery.stages.teacher.actors import ActorSet

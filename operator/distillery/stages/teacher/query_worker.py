@@ -23,8 +23,7 @@ from distillery.querying.executor import LocalExecutor, budget_of
 from distillery.querying.journal import AnswerRecord
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
-from distillery.querying.session import EngineOptions
-from distillery.querying.settings import TeacherSettings
+from distillery.querying.settings import EngineOptions, TeacherSettings
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.teacher.lease import Lease
