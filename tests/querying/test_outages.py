@@ -15,10 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.querying.answers import Question
-from distillery.querying.history import WITNESSES, TeacherHistory
+from distillery.querying.history import TeacherHistory
 from distillery.querying.replies import Failed
 from distillery.querying.request_queue import PendingRequest, RequestQueue
-from distillery.querying.retry import LeaveUnanswered, Retry, TeacherDown, after_failure, before_call
+from distillery.querying.retry import (
+    WITNESSES,
+    LeaveUnanswered,
+    Retry,
+    TeacherDown,
+    after_failure,
+    before_call,
+)
 from distillery.querying.settings import EngineOptions
 
 OPTIONS = EngineOptions()
@@ -63,12 +70,10 @@ class World:
             if before_call(self._judged(len(self.calls)), self.now) is not None:
                 self.down = True
                 return
-            teacher = self.teacher
-            request = self.queue.take(self.now, teacher.allows_fresh(self.now), probe=teacher.circuit_is_open)
+            request = self.queue.take(self.teacher, self.now)
             if request is None:
                 return
-            if request.row.is_fresh:
-                self.teacher = teacher.with_fresh_call(self.now)
+            self.teacher = self.teacher.with_call(request.row, self.now)
             request.row = request.row.with_call(self.now)
             seconds = TIMEOUT if int(request.key) in self.hanging else self.luck.uniform(0.05, 2.0)
             heapq.heappush(self.calls, (self.now + seconds, self.luck.getrandbits(40), request))

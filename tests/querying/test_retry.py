@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.querying.answers import Question, Unanswered
-from distillery.querying.history import AWAY, WITNESSES, RowHistory, TeacherHistory, pause_seconds
+from distillery.querying.history import AWAY, RowHistory, Streak, TeacherHistory, pause_seconds
 from distillery.querying.replies import AccessDenied, Failed, RateLimited, Rejected
 from distillery.querying.retry import (
     CHECKS,
@@ -16,6 +16,7 @@ from distillery.querying.retry import (
     REJECTED_LIMIT,
     STARTUP_TRIES,
     TRIED_ROWS,
+    WITNESSES,
     AwaitReplies,
     LeaveUnanswered,
     Retry,
@@ -86,7 +87,7 @@ def test_failures_in_a_row_leave_one_probe_a_second():
     for _ in range(3):
         engine.fail(5.0)
     assert engine.teacher.allows_fresh(5.0)
-    teacher = engine.teacher.with_fresh_call(5.0)
+    teacher = engine.teacher.with_call(RowHistory("b", "b"), 5.0)
     assert not teacher.allows_fresh(5.9)
     assert teacher.allows_fresh(6.0)
 
@@ -167,11 +168,11 @@ def test_rows_whose_calls_hang_while_others_are_answered_are_no_witnesses():
     engine.answer(0.0)
     engine.answer(5.0)
     engine.fail_many(9.0, reply=Failed("TimedOut", "no reply"), sent=3.0)
-    assert not engine.teacher.witnesses
+    assert not engine.teacher.streak.witnesses
     engine.fail_many(20.0, reply=Failed("TimedOut", "no reply"), sent=14.0)
-    assert not engine.teacher.witnesses  # once is enough
+    assert not engine.teacher.streak.witnesses  # once is enough
     engine.fail(30.0, "new", Failed("TimedOut", "no reply"), sent=24.0)
-    assert engine.teacher.witnesses == {"new"}
+    assert engine.teacher.streak.witnesses == {"new"}
 
 
 def test_a_row_is_left_when_nobody_can_tell_whose_fault_it_is_and_the_time_is_over():
@@ -278,7 +279,11 @@ def test_back_off_grows_up_to_its_cap_and_is_never_all_luck(failures, luck):
 def test_a_throttled_row_is_due_at_once_and_costs_no_try_since_everybody_pauses():
     engine = Engine()
     assert engine.fail(5.0, reply=RateLimited("429", wait=3.0)) == Retry(5.0)
-    assert (engine.rows["a"].tries, engine.teacher.failures, engine.teacher.paused_until) == (0, 0, 8.0)
+    assert (engine.rows["a"].failures, engine.teacher.streak, engine.teacher.paused_until) == (
+        (),
+        Streak(),
+        8.0,
+    )
 
 
 @pytest.mark.parametrize(("wait", "pause"), [(3.0, 3.3), (None, 0.55), (7200.0, 660.0)])

@@ -131,16 +131,14 @@ class Dispatcher:
             return FOREVER
         if (delay := session.limits.delay(now)) > 0:
             return delay
-        teacher = session.teacher
-        request = queue.take(now, teacher.allows_fresh(now), probe=teacher.circuit_is_open)
+        request = queue.take(session.teacher, now)
         if request is None:
             due = queue.next_retry()
             return min(PROBE_WAIT, max(0.001, due - now)) if due is not None else PROBE_WAIT
         reserved = session.limits.reserve(request.bound)
         if reserved is None:
             return self._wait_for_refund(request)
-        if request.row.is_fresh:
-            session.teacher = teacher.with_fresh_call(now)
+        session.teacher = session.teacher.with_call(request.row, now)
         session.limits.sent(now)
         task = asyncio.create_task(self._attempt(request, reserved))
         self._tasks.add(task)

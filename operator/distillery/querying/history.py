@@ -5,7 +5,7 @@ A history only tells. `with_…` returns it with one more event; all times are s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from distillery.querying.answers import UnansweredReason
@@ -17,12 +17,23 @@ OPEN_CIRCUIT = 8
 that were under way when one bad moment came do not open the circuit alone."""
 PROBE_SECONDS = 1.0
 """Between probes, at most: a teacher that comes back is noticed within a second, at no cost worth naming."""
-WITNESSES = 8
-"""So many different rows have to fail before that is the teacher's fault: fewer may all be bad rows, which no
-later attempt could answer either. More would cost rows at the end of a round, where no others can testify."""
 AWAY: frozenset[UnansweredReason] = frozenset({"ServerError", "ConnectionLost"})
 """What a teacher that is away does to every row, at no cost: it counts only if others were answered meanwhile."""
 NEVER = float("-inf")
+FOREVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """A failed try."""
+
+    reason: UnansweredReason
+    at: float
+    others_answered: bool
+    """Whether the teacher understood another call meanwhile: while this one was under way, or, as a teacher that is
+    away says so at once, since the row failed before."""
+    counts: bool
+    """Whether it counts against the row: not what happens to all rows during an outage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +43,9 @@ class RowHistory:
     row_id: str
     key: str
     """Names the question; a row may be asked several."""
-    tries: int = 0
-    """Failed calls."""
-    counted: tuple[UnansweredReason, ...] = ()
-    """Failures that count against the row: not what happens to all rows during an outage."""
-    sent_at: float = float("inf")
+    failures: tuple[RowFailure, ...] = ()
+    sent_at: float = FOREVER
     """When its last call was sent."""
-    failed_at: float = NEVER
-    """When it failed last."""
-    away_since: float = float("inf")
-    """Since when the teacher is away for this row and, as far as is known, for every other."""
-    outlived: bool = False
-    """Whether others were answered while a call of it took too long or came to nothing."""
     reply: CallFailure | None = None
     """What its last call came to."""
     luck: float = 0.0
@@ -52,12 +54,38 @@ class RowHistory:
     @property
     def is_fresh(self) -> bool:
         """Whether it was never sent."""
-        return self.sent_at == float("inf")
+        return self.sent_at == FOREVER
 
     @property
-    def is_suspect(self) -> bool:
-        """Whether it failed, others were answered, and it failed again: that is no outage."""
-        return sum(reason in AWAY for reason in self.counted) > 1
+    def fails_alone(self) -> bool:
+        """Whether others are answered while it fails, so that its failing shows nothing of the teacher.
+
+        Once is enough if its call hung. If it was told at once that the teacher is away, only the second time is:
+        others may have been answered long before the first.
+        """
+        alone = [failure.reason in AWAY for failure in self.failures if failure.others_answered]
+        return not all(alone) or self.was_passed_over
+
+    @property
+    def was_passed_over(self) -> bool:
+        """Whether it was told that the teacher is away, others were answered, and it was told so again."""
+        return sum(failure.others_answered for failure in self._absences) > 1
+
+    @property
+    def away_since(self) -> float:
+        """Since when the teacher is away for this row and, as far as is known, for every other."""
+        since = FOREVER
+        for failure in self._absences:
+            since = failure.at if failure.others_answered else min(since, failure.at)
+        return since
+
+    @property
+    def _absences(self) -> list[RowFailure]:
+        return [failure for failure in self.failures if failure.reason in AWAY]
+
+    def count(self, reason: UnansweredReason) -> int:
+        """Return how many failures for this reason count against it."""
+        return sum(failure.counts and failure.reason == reason for failure in self.failures)
 
     def with_call(self, now: float) -> RowHistory:
         """Add a call that is sent now."""
@@ -67,20 +95,31 @@ class RowHistory:
         self, reply: CallFailure, teacher: TeacherHistory, now: float, luck: float
     ) -> RowHistory:
         """Add what a call came to, given what the teacher did before."""
-        row = replace(self, reply=reply, luck=luck)
         if not isinstance(reply, Failed):
-            return row  # it is judged at once, or asked again: none of this is a failed try
-        row = replace(row, tries=self.tries + 1, failed_at=now)
-        if reply.reason not in AWAY:
-            # While the teacher is doubted it counts against nobody, as long as other rows can show whether rightly.
-            spared = teacher.circuit_is_open and teacher.fresh_left
-            outlived = self.outlived or teacher.responded_at > self.sent_at
             return replace(
-                row, outlived=outlived, counted=(*self.counted, *(() if spared else (reply.reason,)))
-            )
-        if teacher.responded_at > self.failed_at:
-            return replace(row, counted=(*self.counted, reply.reason), away_since=now)
-        return replace(row, away_since=min(self.away_since, now))
+                self, reply=reply, luck=luck
+            )  # no failed try: it is judged at once, or asked again
+        if reply.reason in AWAY:
+            before = self.failures[-1].at if self.failures else NEVER
+            others_answered = counts = teacher.responded_at > before
+        else:
+            others_answered = teacher.responded_at > self.sent_at
+            # While the teacher is doubted it counts against nobody, as long as other rows can show whether rightly.
+            counts = not (teacher.circuit_is_open and teacher.fresh_left)
+        failure = RowFailure(reply.reason, now, others_answered, counts)
+        return replace(self, failures=(*self.failures, failure), reply=reply, luck=luck)
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Calls that failed one after the other, with nobody answered or turned down between."""
+
+    calls: int = 0
+    since: float = 0.0
+    witnesses: frozenset[str] = frozenset()
+    """Keys of the rows that failed, without those that fail alone."""
+    message: str = ""
+    """What the last one says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +133,10 @@ class TeacherHistory:
     """Whether it ever answered such a question, now or before: then rejections are the rows' fault."""
     responded_at: float = NEVER
     """When it last understood a call, and answered it or turned it down."""
-    failures: int = 0
-    """Calls that failed since."""
-    failing_since: float = 0.0
-    """When these began."""
-    witnesses: frozenset[str] = frozenset()
-    """Keys of the rows that failed since, without those that fail while others are answered."""
-    last_failure: str = ""
+    streak: Streak = field(default_factory=Streak)
+    """Failures since."""
     paused_until: float = NEVER
-    """A pause that the teacher asked for is no absence."""
+    """The end of the longest pause that it has asked for."""
     throttled_since: float | None = None
     """When it began to throttle calls; None after an answer."""
     rejected: int = 0
@@ -110,7 +144,7 @@ class TeacherHistory:
     denied: int = 0
     """Rows that it denied access in a row, without an answer between."""
     denial: AccessDenied | None = None
-    """What the last of them says."""
+    """What the last of them was told."""
     denied_row: str = ""
     """Which that was."""
     probed_at: float = NEVER
@@ -128,12 +162,12 @@ class TeacherHistory:
     @property
     def circuit_is_open(self) -> bool:
         """Whether the last `threshold` calls all failed."""
-        return self.failures >= self.threshold
+        return self.streak.calls >= self.threshold
 
-    @property
-    def patience(self) -> float:
-        """How long the teacher may be away, in seconds: one that was never there, not for long."""
-        return self.options.outage_seconds if self.answered else self.options.startup_seconds
+    def allows_fresh(self, now: float) -> bool:
+        """Return whether a row that was never sent may be: always, or as a probe once a second."""
+        pause = min(PROBE_SECONDS, self.options.startup_seconds / 4)
+        return not self.circuit_is_open or now - self.probed_at >= pause
 
     def beside(self, under_way: int, *, fresh_left: bool) -> TeacherHistory:
         """Return the history beside the work that is there now."""
@@ -141,15 +175,15 @@ class TeacherHistory:
 
     def with_round(self) -> TeacherHistory:
         """Begin a round: the time since the last one is no outage."""
-        return replace(self, failures=0, witnesses=frozenset(), throttled_since=None)
+        return replace(self, streak=Streak(), throttled_since=None)
 
     def with_trust(self) -> TeacherHistory:
         """Add that it is known to be there and to answer such questions, from the cache or from other workers."""
         return self if self.answered else replace(self, answered=True)
 
-    def with_fresh_call(self, now: float) -> TeacherHistory:
-        """Add that a fresh row is sent now."""
-        return replace(self, probed_at=now)
+    def with_call(self, row: RowHistory, now: float) -> TeacherHistory:
+        """Add a call about a row that is sent now."""
+        return replace(self, probed_at=now) if row.is_fresh else self
 
     def with_answer(self, now: float) -> TeacherHistory:
         """Add an answered call."""
@@ -159,14 +193,10 @@ class TeacherHistory:
         """Add a failed call, after the row has it."""
         match row.reply:
             case Failed(message=message):
-                is_witness = not (row.is_suspect or row.outlived)
-                return replace(
-                    self,
-                    failures=self.failures + 1,
-                    failing_since=self.failing_since if self.failures else now,
-                    witnesses=self.witnesses | {row.key} if is_witness else self.witnesses,
-                    last_failure=message,
-                )
+                last = self.streak
+                witnesses = last.witnesses if row.fails_alone else last.witnesses | {row.key}
+                since = last.since if last.calls else now
+                return replace(self, streak=Streak(last.calls + 1, since, witnesses, message))
             case RateLimited():
                 since = now if self.throttled_since is None else self.throttled_since
                 until = max(self.paused_until, now + pause_seconds(row, self.options))
@@ -182,24 +212,7 @@ class TeacherHistory:
                 assert_never(row.reply)
 
     def _with_response(self, now: float) -> TeacherHistory:
-        return replace(self, failures=0, witnesses=frozenset(), responded_at=now)
-
-    def allows_fresh(self, now: float) -> bool:
-        """Return whether a row that was never sent may be: always, or as a probe once a second."""
-        pause = min(PROBE_SECONDS, self.options.startup_seconds / 4)
-        return not self.circuit_is_open or now - self.probed_at >= pause
-
-    def absence(self, since: float, now: float) -> float:
-        """Return how long it is away, in seconds, if it is so since then; pauses that it asked for do not count."""
-        return now - max(since, self.paused_until)
-
-    def is_down(self, now: float) -> bool:
-        """Return whether enough different rows have failed for long enough, and nobody was answered.
-
-        Not while more calls are under way than rows have failed: those may be answers that take their time.
-        """
-        enough = len(self.witnesses) >= max(WITNESSES, self.under_way)
-        return enough and self.absence(self.failing_since, now) >= self.patience
+        return replace(self, streak=Streak(), responded_at=now)
 
 
 def pause_seconds(row: RowHistory, options: EngineOptions) -> float:

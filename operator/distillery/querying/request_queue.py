@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from distillery.querying.answers import Question, Usage
-from distillery.querying.history import RowHistory
+from distillery.querying.history import RowHistory, TeacherHistory
 
 
 @dataclass(slots=True, eq=False)
@@ -37,13 +37,14 @@ class RequestQueue:
     def __len__(self) -> int:
         return len(self.fresh) + len(self._retries)
 
-    def take(self, now: float, allow_fresh: bool, *, probe: bool = False) -> PendingRequest | None:
-        """Return the next request that may be sent now, or None. A `probe` is a fresh one that goes first."""
-        if self.fresh and allow_fresh and probe:
+    def take(self, teacher: TeacherHistory, now: float) -> PendingRequest | None:
+        """Return the next request that may be sent now, or None. A fresh one probes a teacher that is doubted."""
+        allow_fresh = bool(self.fresh) and teacher.allows_fresh(now)
+        if allow_fresh and teacher.circuit_is_open:
             return self.fresh.popleft()
         if self._retries and self._retries[0][0] <= now:
             return heapq.heappop(self._retries)[2]
-        if self.fresh and allow_fresh:
+        if allow_fresh:
             return self.fresh.popleft()
         return None
 

@@ -19,9 +19,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from distillery.querying.answers import Unanswered, UnansweredReason
-from distillery.querying.history import AWAY, WITNESSES, RowHistory, TeacherHistory
+from distillery.querying.history import AWAY, RowHistory, TeacherHistory
 from distillery.querying.replies import AccessDenied, Failed, RateLimited, Rejected
 
+WITNESSES = 8
+"""So many different rows have to fail before that is the teacher's fault: fewer may all be bad rows, which no
+later attempt could answer either. More would cost rows at the end of a round, where no others can testify."""
 MAX_TRIES: dict[UnansweredReason, int] = {
     "ServerError": 8,
     "ConnectionLost": 8,
@@ -120,9 +123,7 @@ def teacher_throttles_for_ever(row: RowHistory, teacher: TeacherHistory, now: fl
 
 def teacher_is_away(_: RowHistory, teacher: TeacherHistory, now: float) -> AfterFailure | None:
     """Many different rows have failed for long enough, and nobody was answered."""
-    if not teacher.is_down(now):
-        return None
-    return TeacherDown(now - teacher.failing_since, teacher.last_failure)
+    return _outage(teacher, now)
 
 
 def row_is_turned_away(row: RowHistory, _: TeacherHistory, __: float) -> AfterFailure | None:
@@ -144,30 +145,31 @@ def row_was_throttled(row: RowHistory, _: TeacherHistory, now: float) -> AfterFa
 def row_has_failed_too_often(row: RowHistory, teacher: TeacherHistory, _: float) -> AfterFailure | None:
     """It has failed as often as it may for one reason, not counting what was no fault of it."""
     most = MAX_TRIES if teacher.answered else MAX_TRIES | STARTUP_TRIES
-    return _leave(row) if any(row.counted.count(reason) >= most[reason] for reason in row.counted) else None
+    return _leave(row) if any(row.count(reason) >= most[reason] for reason in most) else None
 
 
 def row_fails_while_others_are_answered(
     row: RowHistory, teacher: TeacherHistory, now: float
 ) -> AfterFailure | None:
     """It was tried as long as an outage may last, and others were answered between: it is the row."""
-    away = teacher.absence(row.away_since, now)
-    return _leave(row) if row.is_suspect and away >= teacher.patience else None
+    return _leave(row) if row.was_passed_over and _is_over(row.away_since, teacher, now) else None
 
 
 def nobody_can_tell_whose_fault_it_is(
     row: RowHistory, teacher: TeacherHistory, now: float
 ) -> AfterFailure | None:
     """It was tried as long as an outage may last, and too few rows are left to show whether it is the teacher."""
-    if teacher.fresh_left or len(teacher.witnesses) >= WITNESSES:
+    if teacher.fresh_left or len(teacher.streak.witnesses) >= WITNESSES:
         return None
-    return _leave(row) if teacher.absence(row.away_since, now) >= teacher.patience else None
+    return _leave(row) if _is_over(row.away_since, teacher, now) else None
 
 
 def row_may_be_answered_later(row: RowHistory, teacher: TeacherHistory, now: float) -> AfterFailure | None:
     """Try again, after a pause that grows."""
     options = teacher.options
-    return Retry(now + backoff(row.tries, options.backoff_seconds, options.longest_backoff_seconds, row.luck))
+    return Retry(
+        now + backoff(len(row.failures), options.backoff_seconds, options.longest_backoff_seconds, row.luck)
+    )
 
 
 CHECKS: tuple[Check, ...] = (
@@ -204,9 +206,7 @@ def access_seems_denied_to_all(teacher: TeacherHistory, _: float) -> BeforeCall 
 
 def probes_are_in_vain(teacher: TeacherHistory, now: float) -> BeforeCall | None:
     """The teacher has become too long away. Without fresh rows as probes, each row is tried once more instead."""
-    if not (teacher.fresh_left and teacher.is_down(now)):
-        return None
-    return TeacherDown(now - teacher.failing_since, teacher.last_failure)
+    return _outage(teacher, now) if teacher.fresh_left else None
 
 
 BEFORE_CALL: tuple[Callable[[TeacherHistory, float], BeforeCall | None], ...] = (
@@ -259,6 +259,27 @@ def backoff(failures: int, base: float, cap: float, luck: float) -> float:
     """
     delay: float = min(cap, base * 2 ** min(failures - 1, 30))
     return delay * (0.5 + 0.5 * luck)
+
+
+def _outage(teacher: TeacherHistory, now: float) -> TeacherDown | None:
+    """Say so if enough different rows have failed for long enough.
+
+    Not while more calls are under way than rows have failed: those may be answers that take their time.
+    """
+    streak = teacher.streak
+    enough = len(streak.witnesses) >= max(WITNESSES, teacher.under_way)
+    if not (enough and _is_over(streak.since, teacher, now)):
+        return None
+    return TeacherDown(now - streak.since, streak.message)
+
+
+def _is_over(since: float, teacher: TeacherHistory, now: float) -> bool:
+    """Return whether the teacher, if it is away since then, has been so too long: one that was never there, sooner.
+
+    A pause that it asked for is no absence.
+    """
+    patience = teacher.options.outage_seconds if teacher.answered else teacher.options.startup_seconds
+    return now - max(since, teacher.paused_until) >= patience
 
 
 def _leave(row: RowHistory) -> LeaveUnanswered | None:
