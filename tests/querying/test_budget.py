@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from distillery.querying.budget import BudgetAccount
+from distillery.querying.limits import BudgetAccount
 
 
 class Spending(RuleBasedStateMachine):

@@ -4,9 +4,8 @@ import pytest
 from distillery.artifacts import layout
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.store import MissingObject
-from distillery.querying.cache import AnswerCache
-from distillery.querying.journal import HEADER, AnswerJournal, AnswerRecord
-from distillery.querying.records import encode_records
+from distillery.querying.cache import HEADER, AnswerCache, AnswerJournal, AnswerRecord
+from distillery.querying.wal import encode_records
 
 TEACHER = "t1"
 
@@ -141,7 +140,7 @@ def test_an_object_that_is_sealed_while_we_read_is_found_in_its_segment(store, c
 
 def test_many_small_objects_are_sealed_on_the_way(store, monkeypatch):
     journal = AnswerJournal(store, TEACHER, "w")
-    monkeypatch.setattr("distillery.querying.journal.SEAL_OBJECTS", 3)
+    monkeypatch.setattr("distillery.querying.cache.SEAL_OBJECTS", 3)
     for number in range(3):
         assert not journal.due()
         write(journal, make_record(str(number)))

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from distillery.errors import StageFailed, TransientError
-from distillery.querying.commit import GroupCommit
+from distillery.querying.wal import GroupCommit
 
 
 class Log:

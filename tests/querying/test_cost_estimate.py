@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing
 from distillery.querying.answers import Question, Usage
-from distillery.querying.cost_estimate import CostEstimate, TokenStats, estimate_cost
+from distillery.querying.cost import CostEstimate, TokenStats, estimate_cost
 from querying_builders import make_questions, make_settings
 
 texts = st.lists(st.text(max_size=200), max_size=10)

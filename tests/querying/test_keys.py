@@ -3,7 +3,7 @@ import pytest
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.teacher import Parameters, RateLimits
 from distillery.querying.answers import Question
-from distillery.querying.keys import key_base, question_key, teacher_digest
+from distillery.querying.cache import key_base, question_key, teacher_digest
 from querying_builders import make_settings
 
 MESSAGES = [{"role": "user", "content": "hello"}]

@@ -5,10 +5,18 @@ from hypothesis import strategies as st
 
 from distillery.artifacts import layout
 from distillery.artifacts.directory import DirectoryStore
-from distillery.querying.entries import Intent, Opened, Settled, WriterState
-from distillery.querying.journal import AnswerJournal, AnswerRecord
-from distillery.querying.ledger import LedgerTotals, Spending, read_ledger, read_writer
-from distillery.querying.ledger_log import LedgerLog
+from distillery.querying.cache import AnswerJournal, AnswerRecord
+from distillery.querying.ledger import (
+    Intent,
+    LedgerLog,
+    LedgerTotals,
+    Opened,
+    Settled,
+    Spending,
+    WriterState,
+    read_ledger,
+    read_writer,
+)
 
 UID, TEACHER = "job-1", "t1"
 M = 10**6  # picos per micro
@@ -117,7 +125,7 @@ def test_a_damaged_entry_is_warned_about(store):
 def test_an_entry_of_a_newer_kind_is_skipped(store):
     log = LedgerLog(store, UID, "w1")
     write(log, opened(), Intent("w1-1", 99 * M), paid("w1-1"))
-    from distillery.querying.records import encode_records
+    from distillery.querying.wal import encode_records
 
     store.put(layout.ledger_entries(UID, "w9", 0), encode_records([b'{"entry":"gift","call":"x"}']))
     assert read_ledger(store, UID).spent_micro == 70

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery.querying.budget import BudgetAccount
-from distillery.querying.limits import Demand, Limits, OwnLimits
+from distillery.querying.limits import BudgetAccount, Demand, Limits, OwnLimits
 from distillery.stages.teacher.lease import Lease
 from distillery.stages.teacher.lease_protocol import LeaseGrant, LeaseRequest
 

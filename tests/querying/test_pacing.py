@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.querying.pacing import CATCH_UP, Pacer
+from distillery.querying.limits import CATCH_UP, Pacer
 
 
 def send(pacer, seconds, late=lambda: 0.0, start=100.0):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from distillery.api.v1alpha1.teacher import Pricing
 from distillery.querying.answers import Usage
-from distillery.querying.pricing import (
+from distillery.querying.cost import (
     Prices,
     amount_picos,
     format_amount,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.querying.records import COMPRESS_FROM, decode_records, encode_record, encode_records
+from distillery.querying.wal import COMPRESS_FROM, decode_records, encode_record, encode_records
 
 records = st.lists(
     st.dictionaries(st.text(max_size=5), st.text(max_size=50) | st.integers(), max_size=5).map(

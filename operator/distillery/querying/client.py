@@ -1,4 +1,7 @@
-"""The one HTTP call to a teacher, on aiohttp. The key leaves this module only in the Authorization header."""
+"""The one HTTP call to a teacher, on aiohttp: what is sent, and that a whole reply arrives, or why none does.
+
+The key leaves this module only in the Authorization header.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,58 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
+import msgspec
 
 from distillery.errors import DistilleryError, StageFailed
+from distillery.querying.answers import Question
+from distillery.querying.cache import temperature_of
+from distillery.querying.settings import TeacherSettings
+
+
+class RequestBuilder:
+    """Builds request bodies; what all questions share is made once."""
+
+    def __init__(self, settings: TeacherSettings) -> None:
+        self._settings = settings
+        parameters = settings.parameters
+        shared: dict[str, Any] = {"model": settings.model, "max_tokens": parameters.max_tokens}
+        if parameters.top_p is not None:
+            shared["top_p"] = parameters.top_p
+        if parameters.stop:
+            shared["stop"] = parameters.stop
+        if parameters.top_logprobs:
+            shared |= {"logprobs": True, "top_logprobs": parameters.top_logprobs}
+        if settings.response_schema is not None:
+            schema = {"name": "answer", "schema": settings.response_schema}
+            shared["response_format"] = {"type": "json_schema", "json_schema": schema}
+        self._shared = shared
+
+    def body(self, question: Question) -> bytes:
+        """Return the JSON body of one question.
+
+        A seeded teacher would repeat itself, so each sample gets a seed of its own: seed + sample index.
+
+        Raises: ValueError for text that UTF-8 cannot encode.
+        """
+        request = {
+            **self._shared,
+            "messages": question.messages,
+            "temperature": temperature_of(self._settings, question),
+        }
+        if (seed := self._settings.parameters.seed) is not None:
+            request["seed"] = seed + question.sample_index
+        return msgspec.json.encode(request)
+
 
 CONNECT_SECONDS = 30.0
+"""A host that takes no connection for so long is away; the patience for an answer is no measure of that."""
 KEEP_ALIVE_SECONDS = 4.0
 """Below the 5 s of common servers: a connection that the server closes while we send looks like a lost answer."""
 MAX_REPLY_BYTES = 64 * 2**20
+"""Far above any completion with its alternatives; it keeps a wrong address from filling the memory."""
 REDACTED = "[redacted]"
 SHORTEST_SECRET = 8
 """Shorter keys ("EMPTY", "none") are no secrets, and blotting them out would garble replies."""

@@ -19,13 +19,11 @@ import msgspec
 from distillery.errors import StageStopped
 from distillery.querying import failures
 from distillery.querying.answers import Unanswered, UnansweredReason, Usage
-from distillery.querying.call_ledger import Call
+from distillery.querying.cache import AnswerRecord
 from distillery.querying.client import ChatClient, TransportError
-from distillery.querying.commit import GroupCommit
+from distillery.querying.cost import to_micro
 from distillery.querying.history import TeacherHistory, pause_seconds
-from distillery.querying.journal import AnswerRecord
 from distillery.querying.limits import Demand
-from distillery.querying.pricing import to_micro
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.replies import (
     AccessDenied,
@@ -46,7 +44,8 @@ from distillery.querying.retry import (
     after_failure,
     before_call,
 )
-from distillery.querying.session import Session
+from distillery.querying.session import Call, Session
+from distillery.querying.wal import GroupCommit
 
 INTENT_SECONDS = 0.02
 """Calls that start within this time share one ledger entry."""

@@ -22,15 +22,28 @@ from distillery.querying.answers import (
     Unanswered,
     Usage,
 )
-from distillery.querying.budget import BudgetAccount
-from distillery.querying.cache import AnswerCache
-from distillery.querying.cost_estimate import CostEstimate, TokenStats, estimate_cost, prompt_bytes
+from distillery.querying.cache import (
+    AnswerCache,
+    AnswerJournal,
+    AnswerRecord,
+    key_base,
+    question_key,
+    teacher_digest,
+)
+from distillery.querying.cost import (
+    CostEstimate,
+    Prices,
+    TokenStats,
+    estimate_cost,
+    from_micro,
+    prompt_bytes,
+    prompt_token_bound,
+    to_micro,
+)
 from distillery.querying.dispatch import RequestResults
 from distillery.querying.executor import Executor, LocalExecutor, budget_of
-from distillery.querying.journal import AnswerJournal, AnswerRecord
-from distillery.querying.keys import key_base, question_key, teacher_digest
 from distillery.querying.ledger import LedgerTotals, read_ledger
-from distillery.querying.pricing import Prices, from_micro, prompt_token_bound, to_micro
+from distillery.querying.limits import BudgetAccount
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
 from distillery.querying.settings import EngineOptions, TeacherSettings

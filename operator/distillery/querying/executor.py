@@ -12,22 +12,17 @@ import msgspec
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
 from distillery.querying import failures
-from distillery.querying.call_ledger import CallLedger
+from distillery.querying.cache import AnswerJournal, AnswerRecord, teacher_digest
+from distillery.querying.client import RequestBuilder
+from distillery.querying.cost import Prices, amount_picos
 from distillery.querying.dispatch import Dispatcher, RequestResults
-from distillery.querying.entries import Opened, Settled, Tally
 from distillery.querying.history import TeacherHistory
-from distillery.querying.journal import AnswerJournal, AnswerRecord
-from distillery.querying.keys import teacher_digest
-from distillery.querying.ledger import LedgerTotals
-from distillery.querying.ledger_log import LedgerLog
+from distillery.querying.ledger import LedgerLog, LedgerTotals, Opened, Settled, Tally
 from distillery.querying.limits import Limits, OwnLimits
-from distillery.querying.model_mix import ModelMixWarner
-from distillery.querying.pricing import Prices, amount_picos
 from distillery.querying.progress import ProgressTracker
-from distillery.querying.request_body import RequestBuilder
 from distillery.querying.request_queue import PendingRequest
 from distillery.querying.retry import after_round
-from distillery.querying.session import Session
+from distillery.querying.session import CallLedger, ModelMixWarner, Session
 from distillery.querying.settings import EngineOptions, TeacherSettings
 
 

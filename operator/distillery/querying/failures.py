@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from distillery.errors import StageFailed
-from distillery.querying.budget import BudgetAccount
-from distillery.querying.pricing import format_amount, to_micro
+from distillery.querying.cost import format_amount, to_micro
+from distillery.querying.limits import BudgetAccount
 from distillery.querying.retry import TeacherDown, TeacherRefuses
 from distillery.querying.settings import TeacherSettings, show_url
 

@@ -1,16 +1,18 @@
-"""The ledger of one object: every call is entered before it is sent and settled afterwards.
+"""The ledger of one object: every call is entered before it is sent and settled afterwards. Amounts are picos.
 
-Each engine has a writer id of its own and writes numbered groups of entries, and from time to time their
-sum, the state. Whoever reads takes each state and the groups after it. A call without an outcome whose
-engine is gone counts with what was reserved, as unknown, unless its answer stands in the answer journal:
-then with what that says.
+Each engine has a writer id of its own and writes numbered groups of entries, and from time to time their sum, the
+state, in place of them. The sum is written before the groups go, and says up to which group it counts: a crash at any
+point counts nothing twice and loses nothing. Whoever reads takes each state and the groups after it. A call without
+an outcome whose engine is gone counts with what was reserved, as unknown, unless its answer stands in the answer
+journal: then with what that says.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -19,11 +21,103 @@ from distillery.artifacts.store import MissingObject, ObjectStore
 from distillery.errors import TransientError
 from distillery.querying.answers import Usage, Warn
 from distillery.querying.cache import AnswerCache, decode_or_none, read_objects
-from distillery.querying.entries import Entry, Settled, Tally, WriterState
-from distillery.querying.pricing import Prices, to_micro
-from distillery.querying.records import decode_records
+from distillery.querying.cost import Prices, to_micro
+from distillery.querying.wal import decode_records, encode_record, encode_records
+
+LEDGER_VERSION = 1
+
+
+class Tally(msgspec.Struct, omit_defaults=True):
+    """Sums over calls. `unknown` bounds what calls with a lost outcome may have cost, beside `spent`."""
+
+    spent: int = 0
+    unknown: int = 0
+    calls: int = 0
+    """Calls that were billed, or may have been."""
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    def add(self, entry: Settled) -> None:
+        """Count one settled call."""
+        self.spent += entry.spent
+        self.unknown += entry.unknown
+        self.calls += entry.outcome != "unpaid"
+        self.prompt += entry.prompt
+        self.cached += entry.cached
+        self.completion += entry.completion
+
+    def merge(self, other: Tally) -> None:
+        """Add the sums of another tally."""
+        self.spent += other.spent
+        self.unknown += other.unknown
+        self.calls += other.calls
+        self.prompt += other.prompt
+        self.cached += other.cached
+        self.completion += other.completion
+
+
+class Opened(msgspec.Struct, frozen=True, tag="opened", tag_field="entry"):
+    """First entry of an engine. `prices` are picos per prompt, cached prompt and completion token."""
+
+    stage: str
+    attempt: int
+    teacher: str
+    """Digest under which its answers are cached: an answer there settles a call whose outcome is lost."""
+    prices: tuple[int, int, int]
+    currency: str
+    version: int = LEDGER_VERSION
+
+
+class Intent(msgspec.Struct, frozen=True, tag="intent", tag_field="entry"):
+    """Written before a call is sent: it will cost `reserved` at most."""
+
+    call: str
+    reserved: int
+
+
+class Settled(msgspec.Struct, frozen=True, tag="settled", tag_field="entry", omit_defaults=True):
+    """Written after a call: what it cost, nothing, or nobody knows (then `unknown` is what was reserved)."""
+
+    call: str
+    outcome: Literal["paid", "unpaid", "unknown"]
+    spent: int = 0
+    unknown: int = 0
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+
+Entry = Opened | Intent | Settled
+
+
+class WriterState(msgspec.Struct, tag="state", tag_field="entry", omit_defaults=True):
+    """What the entries of one engine add up to, up to object `through`."""
+
+    version: int = LEDGER_VERSION
+    through: int = -1
+    opened: Opened | None = None
+    tally: Tally = msgspec.field(default_factory=Tally)
+    open: dict[str, int] = msgspec.field(default_factory=dict)
+    """Calls without an outcome yet, and what they may cost."""
+    foreign: dict[str, Settled] = msgspec.field(default_factory=dict)
+    """Outcomes of calls of other engines, found after those had died."""
+
+    def apply(self, entry: Entry) -> None:
+        """Count one entry."""
+        match entry:
+            case Opened():
+                self.opened = entry
+            case Intent():
+                self.open[entry.call] = entry.reserved
+            case Settled() if self.open.pop(entry.call, None) is not None:
+                self.tally.add(entry)
+            case Settled():
+                self.foreign[entry.call] = entry
+
 
 READINGS = 5
+"""A writer seals at most every few hundred objects, so a second reading nearly always finds all."""
 T = TypeVar("T")
 
 
@@ -199,3 +293,45 @@ def _intact(store: ObjectStore, key: str, data: bytes, warn: Warn) -> list[bytes
     if damaged:
         warn(f"{store.uri}/{key} holds {damaged} damaged ledger record(s): the sums may be too low")
     return records
+
+
+SEAL_OBJECTS = 256
+"""So many small objects are summed up: a killed engine leaves no more than these to read."""
+
+
+class LedgerLog:
+    """The log of one engine (see wal.Log)."""
+
+    def __init__(self, store: ObjectStore, uid: str, writer: str) -> None:
+        self._store = store
+        self._uid = uid
+        self._writer = writer
+        self._state = WriterState()
+        self._lock = threading.Lock()
+        self._sealed = -1
+        self._sequence = 0
+
+    def write(self, records: Sequence[bytes]) -> None:
+        """Make the entries durable, as one object."""
+        self._store.put(
+            layout.ledger_entries(self._uid, self._writer, self._sequence), encode_records(records)
+        )
+        with self._lock:
+            for record in records:
+                self._state.apply(msgspec.json.decode(record, type=Entry))
+            self._state.through = self._sequence
+            self._sequence += 1
+
+    def due(self) -> bool:
+        """Return whether enough small objects have gathered to seal them."""
+        return self._sequence - self._sealed > SEAL_OBJECTS
+
+    def seal(self) -> None:
+        """Replace the small objects by their sum."""
+        with self._lock:
+            state, through = msgspec.json.encode(self._state), self._state.through
+        if through > self._sealed:
+            self._store.put(layout.ledger_state(self._uid, self._writer), encode_record(state))
+            for sequence in range(self._sealed + 1, through + 1):
+                self._store.delete(layout.ledger_entries(self._uid, self._writer, sequence))
+            self._sealed = through

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from distillery.querying.answers import AskProgress, OnProgress, StopRequested
 
 REPORT_SECONDS = 0.5
+"""Often enough for a person who watches, seldom enough to cost nothing."""
 RATE_REPORTS = 20
 """The rate is that of the last reports: ten seconds."""
 

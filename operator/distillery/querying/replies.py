@@ -1,4 +1,4 @@
-"""What a teacher's HTTP reply means: an answer, a failed try, a row that cannot be asked, or a closed door. Pure."""
+"""What a teacher's HTTP reply means: an answer, a failed try, a row that cannot be asked, or access denied. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any, Literal
 import msgspec
 
 from distillery.querying.answers import TokenLogprob, UnansweredReason, Usage
-from distillery.querying.wire import ChatCompletion, ErrorBody, WireLogprob, WireUsage
 
 QUOTED = 300
 """Characters of a server's message that are repeated to the user."""
 QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+"""Codes that providers send with a 429 or a 403 when money is missing: no pause would help, so they are told apart."""
 RETRIED = frozenset({408, 409, 425})
+"""Client errors that are none of the client's making (timeout, conflict, too early): the same call may pass later."""
 DENIED = frozenset({401, 402, 403, 404, 405, 407, 410})
+"""What a wrong key, address or model gets, whatever the row."""
 OF_ROWS = frozenset({403, 404, 410})
 """Those that firewalls and moderating gateways also answer to a single text."""
 
@@ -187,3 +189,71 @@ def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def _sane(seconds: float) -> float | None:
     return max(0.0, seconds) if seconds < float("inf") else None
+
+
+# The shape of an OpenAI chat completion, as far as it is read. Providers differ: everything may be missing.
+
+
+class TopLogprob(msgspec.Struct, gc=False):
+    """An alternative token."""
+
+    token: str
+    logprob: float
+
+
+class WireLogprob(msgspec.Struct):
+    """A generated token with its alternatives."""
+
+    token: str
+    logprob: float
+    top_logprobs: list[TopLogprob] | None = None
+
+
+class WireLogprobs(msgspec.Struct):
+    """Log-probabilities of the content tokens."""
+
+    content: list[WireLogprob] | None = None
+
+
+class WireMessage(msgspec.Struct):
+    """The assistant's message; `content` is a string, null, or on some gateways a list of parts."""
+
+    content: Any = None
+    refusal: str | None = None
+
+
+class WireChoice(msgspec.Struct):
+    """One answer."""
+
+    message: WireMessage
+    finish_reason: str | None = None
+    logprobs: WireLogprobs | None = None
+
+
+class PromptDetails(msgspec.Struct):
+    """How much of the prompt came from the provider's cache."""
+
+    cached_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """Billed tokens."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+
+
+class ChatCompletion(msgspec.Struct):
+    """The reply."""
+
+    choices: list[WireChoice] | None = None
+    model: str | None = None
+    system_fingerprint: str | None = None
+    usage: WireUsage | None = None
+
+
+class ErrorBody(msgspec.Struct):
+    """The reply to a call that failed; `error` is an object, a string, or missing."""
+
+    error: Any = None

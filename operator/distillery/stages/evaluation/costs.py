@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from distillery.querying.answers import Usage
-from distillery.querying.pricing import PICOS_PER_MICRO, Prices
+from distillery.querying.cost import PICOS_PER_MICRO, Prices
 from distillery.querying.settings import TeacherSettings
 from distillery.stages.evaluation.rows import TeacherAnswer
 

@@ -11,7 +11,7 @@ from distillery.artifacts.manifest import Cost, logical_digest
 from distillery.artifacts.tables import COMPLETIONS, INPUTS, read_table, write_table
 from distillery.errors import StageFailed
 from distillery.querying.answers import AskProgress, Question, Result
-from distillery.querying.cost_estimate import estimate_cost
+from distillery.querying.cost import estimate_cost
 from distillery.querying.engine import TeacherEngine
 from distillery.stages import asking, report
 from distillery.stages.context import StageContext, StageResult

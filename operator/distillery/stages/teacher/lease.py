@@ -7,8 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from distillery.querying.budget import BudgetAccount
-from distillery.querying.limits import Demand
+from distillery.querying.limits import BudgetAccount, Demand
 from distillery.stages.teacher.lease_protocol import PERIOD, VALID, LeaseGrant, LeaseRequest
 
 GAP = 0.02

@@ -17,17 +17,14 @@ from ray.exceptions import RayError
 from distillery.errors import DistilleryError, StageFailed, StageStopped
 from distillery.querying import failures
 from distillery.querying.answers import Unanswered
-from distillery.querying.cache import AnswerCache
+from distillery.querying.cache import AnswerCache, AnswerRecord, teacher_digest
+from distillery.querying.cost import to_micro
 from distillery.querying.dispatch import RequestResults
-from distillery.querying.entries import Settled, Tally
 from distillery.querying.executor import budget_of
-from distillery.querying.journal import AnswerRecord
-from distillery.querying.keys import teacher_digest
-from distillery.querying.ledger import LedgerTotals, read_writer
-from distillery.querying.model_mix import ModelMixWarner
-from distillery.querying.pricing import to_micro
+from distillery.querying.ledger import LedgerTotals, Settled, Tally, read_writer
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
+from distillery.querying.session import ModelMixWarner
 from distillery.querying.settings import EngineOptions, TeacherSettings
 from distillery.stages import cluster
 from distillery.stages.context import StageContext

@@ -18,9 +18,9 @@ from ray.exceptions import RayError
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import DistilleryError, StageFailed
 from distillery.querying.answers import AskProgress, Unanswered
-from distillery.querying.entries import Settled, Tally
+from distillery.querying.cache import AnswerRecord
 from distillery.querying.executor import LocalExecutor, budget_of
-from distillery.querying.journal import AnswerRecord
+from distillery.querying.ledger import Settled, Tally
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
 from distillery.querying.settings import EngineOptions, TeacherSettings

@@ -1,21 +1,71 @@
-"""Group commit: records of many calls become durable together, at most one object per interval.
+"""The write-ahead log under journal and ledger: records as lines with a checksum, and their group commit.
 
-The first record of a quiet time is written at once; what arrives while a write is under way, or within the
-interval after it began, goes into the next one. A crash loses at most that.
+A line is `<crc32 of the payload, 8 hex digits> <payload>\\n`, where the payload is a JSON object, or, for long ones,
+the base64 of its zlib compression. Neither contains a line end, so a damaged record never takes its neighbours with
+it.
+
+Group commit: records of many calls become durable together, at most one object per interval. The first record of a
+quiet time is written at once; what arrives while a write is under way, or within the interval after it began, goes
+into the next one. A crash loses at most that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from distillery.errors import DistilleryError, TransientError
 
+COMPRESS_FROM = 2048
+"""Bytes of JSON from which compression pays, base64 included."""
+
+
+def encode_record(record: bytes) -> bytes:
+    """Return the line of one record, which must be a JSON object without line ends."""
+    if len(record) >= COMPRESS_FROM:
+        record = base64.b64encode(zlib.compress(record, 1))
+    return b"%08x %s\n" % (zlib.crc32(record), record)
+
+
+def encode_records(records: Iterable[bytes]) -> bytes:
+    """Return the lines of several records."""
+    return b"".join(map(encode_record, records))
+
+
+def decode_records(data: bytes) -> tuple[list[bytes], int]:
+    """Return the records of a journal object that are intact, and how many lines were not."""
+    records, damaged = [], 0
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        record = _decode_line(line)
+        if record is None:
+            damaged += 1
+        else:
+            records.append(record)
+    return records, damaged
+
+
+def _decode_line(line: bytes) -> bytes | None:
+    payload = line[9:]
+    if len(line) < 10 or line[:9] != b"%08x " % zlib.crc32(payload):
+        return None
+    if payload.startswith(b"{"):
+        return payload
+    try:
+        return zlib.decompress(base64.b64decode(payload, validate=True))
+    except (binascii.Error, zlib.error, ValueError):
+        return None
+
+
 MAX_RECORDS = 1000
-TRIES = 5
+"""Lazy records that are written although nobody waits: as many as a crash may cost, and as memory may hold."""
 
 
 class Log(Protocol):
@@ -124,6 +174,7 @@ class GroupCommit:
             self._sealing = asyncio.create_task(asyncio.to_thread(self._seal))
 
     def _write(self, records: list[bytes]) -> None:
+        # About four seconds: a store that stays away longer is the attempt's trouble, and calls go on meanwhile.
         for wait in (0.2, 0.5, 1.0, 2.0, None):
             try:
                 return self._log.write(records)
