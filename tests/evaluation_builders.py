@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.distillation_job import Output, Release, Task
 from distillery.api.v1alpha1.evaluation import Evaluation
 from distillery.api.v1alpha1.student import Base
 from distillery.api.v1alpha1.teacher import Parameters, Pricing
 from distillery.artifacts.manifest import Manifest
 from distillery.querying.answers import Usage
-from distillery.querying.settings import TeacherSettings
 from distillery.rules.prompts import render
 from distillery.scoring.retention import Floats
 from distillery.stages.evaluation.costs import cost_document

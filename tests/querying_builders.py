@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing, RateLimits
 from distillery.artifacts.store import ObjectStore
-from distillery.querying.engine import EngineOptions, Question, TeacherEngine
-from distillery.querying.settings import TeacherSettings
+from distillery.querying import EngineOptions, Question, TeacherEngine
 
 PRICING = Pricing(prompt_per_million=Decimal("2.50"), completion_per_million=Decimal("10.00"))
 KEY = "sk-planted-7c9e6679f7425"

@@ -19,7 +19,7 @@ sys.path[:0] = [str(REPOSITORY / "operator"), str(REPOSITORY / "tests")]
 
 from distillery.api.v1alpha1.teacher import RateLimits  # noqa: E402
 from distillery.artifacts.directory import DirectoryStore  # noqa: E402
-from distillery.querying.engine import TeacherEngine  # noqa: E402
+from distillery.querying import TeacherEngine  # noqa: E402
 from querying_builders import make_questions, make_settings  # noqa: E402
 
 

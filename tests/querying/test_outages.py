@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from distillery.querying.answers import Question
 from distillery.querying.history import TeacherHistory
+from distillery.querying.limits import EngineOptions
 from distillery.querying.replies import Failed
 from distillery.querying.request_queue import PendingRequest, RequestQueue
 from distillery.querying.retry import (
@@ -26,7 +27,6 @@ from distillery.querying.retry import (
     after_failure,
     before_call,
 )
-from distillery.querying.settings import EngineOptions
 
 OPTIONS = EngineOptions()
 OUTAGE, STARTUP, TIMEOUT = OPTIONS.outage_seconds, OPTIONS.startup_seconds, OPTIONS.timeout_seconds

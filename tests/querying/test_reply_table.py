@@ -9,6 +9,7 @@ import pytest
 from distillery.querying.client import TransportError
 from distillery.querying.dispatch import reply_of
 from distillery.querying.history import RowHistory, TeacherHistory
+from distillery.querying.limits import EngineOptions
 from distillery.querying.replies import Completed, RateLimited, read_reply
 from distillery.querying.retry import (
     DENIED_LIMIT,
@@ -23,7 +24,6 @@ from distillery.querying.retry import (
     after_round,
     before_call,
 )
-from distillery.querying.settings import EngineOptions
 
 PAGE = Path(__file__).parents[2] / "docs/teacher-engine.md"
 OPTIONS = EngineOptions()

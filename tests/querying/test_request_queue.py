@@ -2,8 +2,8 @@ from dataclasses import replace
 
 from distillery.querying.answers import Question
 from distillery.querying.history import Streak, TeacherHistory
+from distillery.querying.limits import EngineOptions
 from distillery.querying.request_queue import PendingRequest, RequestQueue
-from distillery.querying.settings import EngineOptions
 
 WELL = TeacherHistory.begin(EngineOptions(), 1)
 DOUBTED = replace(WELL, streak=Streak(calls=WELL.threshold))

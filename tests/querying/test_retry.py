@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from distillery.querying.answers import Question, Unanswered
 from distillery.querying.history import AWAY, RowHistory, Streak, TeacherHistory, pause_seconds
+from distillery.querying.limits import EngineOptions
 from distillery.querying.replies import AccessDenied, Failed, RateLimited, Rejected
 from distillery.querying.retry import (
     CHECKS,
@@ -29,7 +30,6 @@ from distillery.querying.retry import (
     before_call,
     teacher_is_to_blame,
 )
-from distillery.querying.settings import EngineOptions
 
 OPTIONS = EngineOptions(outage_seconds=10, startup_seconds=4)
 UNAVAILABLE = Failed("ServerError", "503")

@@ -99,18 +99,3 @@ class AskProgress:
 OnProgress = Callable[[AskProgress], None]
 StopRequested = Callable[[], bool]
 Warn = Callable[[str], None]
-
-
-__all__ = [
-    "Answer",
-    "AskProgress",
-    "OnProgress",
-    "Question",
-    "Result",
-    "StopRequested",
-    "TokenLogprob",
-    "Unanswered",
-    "UnansweredReason",
-    "Usage",
-    "Warn",
-]

@@ -18,11 +18,11 @@ from typing import TypeVar
 
 import msgspec
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.artifacts import layout
 from distillery.artifacts.manifest import digest
 from distillery.artifacts.store import MissingObject, ObjectStore
 from distillery.querying.answers import Answer, Question, TokenLogprob, Usage, Warn
-from distillery.querying.settings import TeacherSettings
 from distillery.querying.wal import decode_records, encode_records
 
 KEY_VERSION = 1

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import aiohttp
 import msgspec
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.errors import DistilleryError, StageFailed
 from distillery.querying.answers import Question
 from distillery.querying.cache import temperature_of
-from distillery.querying.settings import TeacherSettings
 
 
 class RequestBuilder:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.teacher import Pricing
 from distillery.artifacts.manifest import canonical_json
 from distillery.querying.answers import Question, Usage
-from distillery.querying.settings import TeacherSettings
 
 PICOS_PER_MICRO = 10**6
 MESSAGE_OVERHEAD = 16

@@ -7,18 +7,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from types import TracebackType
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.artifacts.manifest import Cost
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import DistilleryError, StageStopped
 from distillery.querying import failures
 from distillery.querying.answers import (
-    Answer,
-    AskProgress,
     OnProgress,
     Question,
     Result,
     StopRequested,
-    TokenLogprob,
     Unanswered,
     Usage,
 )
@@ -43,10 +41,9 @@ from distillery.querying.cost import (
 from distillery.querying.dispatch import RequestResults
 from distillery.querying.executor import Executor, LocalExecutor, budget_of
 from distillery.querying.ledger import LedgerTotals, read_ledger
-from distillery.querying.limits import BudgetAccount
+from distillery.querying.limits import BudgetAccount, EngineOptions
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
-from distillery.querying.settings import EngineOptions, TeacherSettings
 
 
 class TeacherEngine:
@@ -264,17 +261,3 @@ class TeacherEngine:
             self._executor.close()
             journal = AnswerJournal(self._store, teacher_digest(self._settings), uuid.uuid4().hex[:12])
             self._cache.tidy(journal)
-
-
-__all__ = [
-    "Answer",
-    "AskProgress",
-    "CostEstimate",
-    "EngineOptions",
-    "Question",
-    "Result",
-    "TeacherEngine",
-    "TokenLogprob",
-    "Unanswered",
-    "Usage",
-]

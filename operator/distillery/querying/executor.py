@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
 from distillery.querying import failures
@@ -18,12 +19,11 @@ from distillery.querying.cost import Prices, amount_picos
 from distillery.querying.dispatch import Dispatcher, RequestResults
 from distillery.querying.history import TeacherHistory
 from distillery.querying.ledger import LedgerLog, LedgerTotals, Opened, Settled, Tally
-from distillery.querying.limits import Limits, OwnLimits
+from distillery.querying.limits import EngineOptions, Limits, OwnLimits
 from distillery.querying.progress import ProgressTracker
 from distillery.querying.request_queue import PendingRequest
 from distillery.querying.retry import after_round
 from distillery.querying.session import CallLedger, ModelMixWarner, Session
-from distillery.querying.settings import EngineOptions, TeacherSettings
 
 
 class Executor(Protocol):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from distillery.api.teacher_settings import TeacherSettings, show_url
 from distillery.errors import StageFailed
 from distillery.querying.cost import format_amount, to_micro
 from distillery.querying.limits import BudgetAccount
 from distillery.querying.retry import TeacherDown, TeacherRefuses
-from distillery.querying.settings import TeacherSettings, show_url
 
 _REPAIRS = {
     401: "supply a valid key in spec.teacher.endpoint.apiKeySecret",

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from distillery.querying.answers import UnansweredReason
+from distillery.querying.limits import EngineOptions
 from distillery.querying.replies import AccessDenied, CallFailure, Failed, RateLimited, Rejected
-from distillery.querying.settings import EngineOptions
 
 OPEN_CIRCUIT = 8
 """Failures in a row before the teacher itself is doubted, at least; or as many calls as run at once, so that those

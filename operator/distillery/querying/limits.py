@@ -1,4 +1,4 @@
-"""What calls must keep to: their pace, how many are under way at once, and the budget.
+"""What calls must keep to: the engine's patience, their pace, how many are under way at once, and the budget.
 
 An engine that works alone has all of it to itself (`OwnLimits`): a `Pacer`, which spaces calls evenly, pauses as the
 teacher asks and goes as fast as it accepts, and a `BudgetAccount`: nothing is sent unless the most it can cost still
@@ -12,6 +12,36 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from distillery.querying.answers import Warn
+
+
+def _silent(_: str) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Patience of the engine, in seconds. The defaults suit a remote provider; tests use smaller ones."""
+
+    timeout_seconds: float = 600.0
+    """One call may take this long."""
+    backoff_seconds: float = 0.5
+    """Before the second try; doubled for every further one."""
+    longest_backoff_seconds: float = 30.0
+    outage_seconds: float = 90.0
+    """So long may every call fail before the teacher counts as down."""
+    startup_seconds: float = 10.0
+    """The same while it has never answered."""
+    rate_limited_seconds: float = 900.0
+    """So long may every call be throttled."""
+    longest_pause_seconds: float = 600.0
+    """No single pause that the teacher asks for is longer."""
+    drain_seconds: float = 30.0
+    """So long do calls in flight get to finish once the round is to end."""
+    commit_seconds: float = 0.1
+    """Longest wait before paid answers become durable."""
+    warn: Warn = _silent
 
 
 @dataclass(slots=True)

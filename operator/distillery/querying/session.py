@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.querying.answers import Usage, Warn
 from distillery.querying.cache import AnswerJournal, AnswerRecord
 from distillery.querying.client import RequestBuilder
 from distillery.querying.cost import Prices
 from distillery.querying.history import TeacherHistory
 from distillery.querying.ledger import Entry, Intent, LedgerLog, Settled, Tally, settle
-from distillery.querying.limits import Limits
+from distillery.querying.limits import EngineOptions, Limits
 from distillery.querying.replies import Completed
-from distillery.querying.settings import EngineOptions, TeacherSettings
 from distillery.querying.wal import GroupCommit
 
 

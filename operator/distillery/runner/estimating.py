@@ -7,12 +7,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from distillery.api.base import WireModel
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.common import Money
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.artifacts.opening import source_opener
-from distillery.querying.answers import Question
-from distillery.querying.engine import TeacherEngine
-from distillery.querying.settings import TeacherSettings
+from distillery.querying import Question, TeacherEngine
 from distillery.rules.prompts import render
 from distillery.runner.local import store_of
 from distillery.runner.secrets import LocalSecrets

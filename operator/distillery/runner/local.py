@@ -24,7 +24,7 @@ from distillery.planning.failures import finish_for
 from distillery.planning.observed import Attempt, Observed
 from distillery.planning.plan import Plan, build_plan
 from distillery.planning.status import status_of
-from distillery.querying.ledger import read_ledger
+from distillery.querying import read_ledger
 from distillery.runner.secrets import LocalSecrets
 from distillery.runner.workdir import Workdir, read_status, write_atomically
 from distillery.stages.execution import Workplace, classify, execute, recipes_of

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from distillery.querying.engine import EngineOptions, TeacherEngine
-from distillery.querying.executor import Executor
-from distillery.querying.settings import TeacherSettings
+from distillery.api.teacher_settings import TeacherSettings
+from distillery.querying import EngineOptions, Executor, TeacherEngine
 from distillery.stages.context import StageContext
 
 MakeExecutor = Callable[[StageContext, TeacherSettings, EngineOptions], Executor]

@@ -19,7 +19,7 @@ from distillery.artifacts import layout
 from distillery.artifacts.opening import open_store, source_opener
 from distillery.errors import DistilleryError, StageStopped
 from distillery.kube.client import Kube
-from distillery.querying.ledger import read_ledger
+from distillery.querying import read_ledger
 from distillery.settings import Settings
 from distillery.stages.assignment import UNUSABLE_STATUS, Assignment
 from distillery.stages.execution import Workplace, classify, execute

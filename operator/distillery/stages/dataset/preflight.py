@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, assert_never
 from distillery.artifacts.manifest import Cost
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Question, Unanswered
-from distillery.querying.retry import TeacherDown, TeacherRefuses, after_trial
+from distillery.querying import (
+    Answer,
+    EngineOptions,
+    Question,
+    TeacherDown,
+    TeacherRefuses,
+    Unanswered,
+    after_trial,
+)
 from distillery.rules.prompts import render
+from distillery.stages import asking
 from distillery.stages.context import StageContext
 from distillery.stages.dataset.inputs import Inputs, TableRow
 from distillery.stages.dataset.spec import DatasetParams
@@ -85,10 +93,6 @@ def check_teacher(context: StageContext, params: DatasetParams, training: Sequen
 
     Raises: StageFailed: TeacherRefused, TeacherUnavailable, NoLogprobs, and what the engine raises.
     """
-    # Lazy: building inputs needs no HTTP client.
-    from distillery.querying.settings import EngineOptions
-    from distillery.stages import asking
-
     tried: list[Unanswered] = []
     options = EngineOptions(timeout_seconds=PATIENCE_SECONDS)
     with asking.open_engine(context, params.teacher, options) as engine:

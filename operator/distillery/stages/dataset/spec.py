@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from distillery.api.base import WireModel
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.dataset import Deduplicate, Oversample, Slice, SourceFormat, Split
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
 from distillery.api.v1alpha1.student import Base, Loss
-from distillery.querying.settings import TeacherSettings
 from distillery.stages.stage import Stage, StageParams
 
 JudgedOn = Literal["references", "references if any", "agreement"]

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from distillery.querying.answers import Usage
-from distillery.querying.cost import PICOS_PER_MICRO, Prices
-from distillery.querying.settings import TeacherSettings
+from distillery.api.teacher_settings import TeacherSettings
+from distillery.querying import PICOS_PER_MICRO, Prices, Usage
 from distillery.stages.evaluation.rows import TeacherAnswer
 
 COST_VERSION = 1

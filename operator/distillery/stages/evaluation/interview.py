@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.artifacts.manifest import Cost
-from distillery.querying.settings import TeacherSettings
 from distillery.scoring.retention import Floats
 from distillery.stages import asking
 from distillery.stages.context import StageContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from distillery.querying.answers import AskProgress
+from distillery.querying import AskProgress
 from distillery.stages import report
 from distillery.stages.context import StageContext
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Question, Result, Usage
-from distillery.querying.engine import TeacherEngine
-from distillery.querying.retry import lost_to_teacher
+from distillery.querying import Answer, Question, Result, TeacherEngine, Usage, lost_to_teacher
 from distillery.rules.normalising import normalise
 from distillery.stages.evaluation.pace import OnAsked
 from distillery.stages.evaluation.rows import TeacherAnswer, TestRow

@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distillery.errors import StageFailed, StageStopped
-from distillery.querying.limits import BudgetAccount
+from distillery.querying import BudgetAccount
 from distillery.stages import cluster
 from distillery.stages.teacher.lease_protocol import LAPSE, LeaseGrant, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter

@@ -8,8 +8,7 @@ from typing import Any
 
 from distillery.artifacts.tables import COMPLETIONS, rows_digest
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Result, Unanswered
-from distillery.querying.retry import teacher_is_to_blame
+from distillery.querying import Answer, Result, Unanswered, teacher_is_to_blame
 from distillery.scoring.intervals import wilson
 
 NAMES = ("row_id", "split", "sample_index", "status", "answer_key")

@@ -10,9 +10,7 @@ from typing import Any
 from distillery.artifacts.manifest import Cost, logical_digest
 from distillery.artifacts.tables import COMPLETIONS, INPUTS, read_table, write_table
 from distillery.errors import StageFailed
-from distillery.querying.answers import AskProgress, Question, Result
-from distillery.querying.cost import estimate_cost
-from distillery.querying.engine import TeacherEngine
+from distillery.querying import AskProgress, Question, Result, TeacherEngine, estimate_cost
 from distillery.stages import asking, report
 from distillery.stages.context import StageContext, StageResult
 from distillery.stages.teacher.completions import (

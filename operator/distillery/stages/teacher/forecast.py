@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from distillery.querying.cost import CostEstimate
+from distillery.querying import CostEstimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from distillery.querying.limits import BudgetAccount, Demand
+from distillery.querying import BudgetAccount, Demand
 from distillery.stages.teacher.lease_protocol import PERIOD, VALID, LeaseGrant, LeaseRequest
 
 GAP = 0.02

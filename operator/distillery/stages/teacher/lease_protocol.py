@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from distillery.querying.limits import BudgetAccount
+from distillery.querying import BudgetAccount
 
 PERIOD = 0.1
 """Seconds between the requests of a busy worker."""

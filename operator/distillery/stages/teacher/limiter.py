@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from distillery.querying.limits import BudgetAccount, Pacer
+from distillery.querying import BudgetAccount, Pacer
 from distillery.stages.teacher.lease_protocol import HORIZON, LeaseGrant, LeaseRequest
 
 HUNGRY = 0.5

@@ -10,7 +10,7 @@ from typing import Any
 from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.filter import Filter
 from distillery.errors import StageFailed
-from distillery.querying.answers import Answer, Result, Unanswered
+from distillery.querying import Answer, Result, Unanswered
 from distillery.rules.filtering import Judged, Rejection, agreement, build_rules, first_rejection
 from distillery.rules.normalising import equal
 from distillery.scoring.intervals import wilson

@@ -14,18 +14,26 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.errors import DistilleryError, StageFailed, StageStopped
-from distillery.querying import failures
-from distillery.querying.answers import Unanswered
-from distillery.querying.cache import AnswerCache, AnswerRecord, teacher_digest
-from distillery.querying.cost import to_micro
-from distillery.querying.dispatch import RequestResults
-from distillery.querying.executor import budget_of
-from distillery.querying.ledger import LedgerTotals, Settled, Tally, read_writer
-from distillery.querying.progress import ProgressTracker
-from distillery.querying.request_queue import PendingRequest
-from distillery.querying.session import ModelMixWarner
-from distillery.querying.settings import EngineOptions, TeacherSettings
+from distillery.querying import (
+    AnswerCache,
+    AnswerRecord,
+    EngineOptions,
+    LedgerTotals,
+    ModelMixWarner,
+    PendingRequest,
+    ProgressTracker,
+    RequestResults,
+    Settled,
+    Tally,
+    Unanswered,
+    budget_of,
+    budget_reached,
+    read_writer,
+    teacher_digest,
+    to_micro,
+)
 from distillery.stages import cluster
 from distillery.stages.context import StageContext
 from distillery.stages.teacher.actors import ActorSet
@@ -301,7 +309,7 @@ class WorkerPool:
         if not left:
             return trouble
         budget = ray.get(self._actors.limiter.money.remote())
-        return failures.budget_reached(self._settings, budget, min(left) + budget.overrun, len(left))
+        return budget_reached(self._settings, budget, min(left) + budget.overrun, len(left))
 
 
 def split(requests: Iterable[PendingRequest], parts: int) -> list[list[PendingRequest]]:

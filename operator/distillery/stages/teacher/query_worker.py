@@ -15,15 +15,21 @@ from typing import Any, TypeVar
 
 from ray.exceptions import RayError
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import DistilleryError, StageFailed
-from distillery.querying.answers import AskProgress, Unanswered
-from distillery.querying.cache import AnswerRecord
-from distillery.querying.executor import LocalExecutor, budget_of
-from distillery.querying.ledger import Settled, Tally
-from distillery.querying.progress import ProgressTracker
-from distillery.querying.request_queue import PendingRequest
-from distillery.querying.settings import EngineOptions, TeacherSettings
+from distillery.querying import (
+    AnswerRecord,
+    AskProgress,
+    EngineOptions,
+    LocalExecutor,
+    PendingRequest,
+    ProgressTracker,
+    Settled,
+    Tally,
+    Unanswered,
+    budget_of,
+)
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.teacher.lease import Lease

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from distillery.api.v1alpha1.teacher import Samples
-from distillery.querying.answers import Question
+from distillery.querying import Question
 from distillery.rules.prompts import render
 
 ASKED_SPLITS = ("train", "validation")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.api.v1alpha1.filter import Filter
 from distillery.api.v1alpha1.teacher import Pilot, Samples
-from distillery.querying.settings import TeacherSettings
 from distillery.stages.stage import Stage, StageParams
 
 

@@ -1,15 +1,13 @@
-"""How a teacher is asked: one configuration model for the three stages that ask it, and the engine's patience. Pure."""
+"""How a teacher is asked, gathered from several sections: one configuration model for the stages that ask it. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from distillery.api.base import WireModel
 from distillery.api.v1alpha1.common import Money, SecretKey
 from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing, RateLimits
-from distillery.querying.answers import Warn
 
 
 class TeacherSettings(WireModel):
@@ -75,34 +73,6 @@ class TeacherSettings(WireModel):
         if self.response_schema is not None:
             part["responseSchema"] = self.response_schema
         return part
-
-
-def _silent(_: str) -> None:
-    return
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """Patience of the engine, in seconds. The defaults suit a remote provider; tests use smaller ones."""
-
-    timeout_seconds: float = 600.0
-    """One call may take this long."""
-    backoff_seconds: float = 0.5
-    """Before the second try; doubled for every further one."""
-    longest_backoff_seconds: float = 30.0
-    outage_seconds: float = 90.0
-    """So long may every call fail before the teacher counts as down."""
-    startup_seconds: float = 10.0
-    """The same while it has never answered."""
-    rate_limited_seconds: float = 900.0
-    """So long may every call be throttled."""
-    longest_pause_seconds: float = 600.0
-    """No single pause that the teacher asks for is longer."""
-    drain_seconds: float = 30.0
-    """So long do calls in flight get to finish once the round is to end."""
-    commit_seconds: float = 0.1
-    """Longest wait before paid answers become durable."""
-    warn: Warn = _silent
 
 
 def show_url(url: str) -> str:
