@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from distillery.api.teacher_settings import TeacherSettings
-from distillery.api.v1alpha1.distillation_job import Output, Release, Task
+from distillery.api.v1alpha1.distillation_job import Release
 from distillery.api.v1alpha1.evaluation import Evaluation
 from distillery.api.v1alpha1.student import Base
+from distillery.api.v1alpha1.task import Output, Task
 from distillery.api.v1alpha1.teacher import Parameters, Pricing
 from distillery.artifacts.manifest import Manifest
 from distillery.querying.answers import Usage

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from distillery.api.v1alpha1.distillation_job import Output, Release, Task
+from distillery.api.v1alpha1.distillation_job import Release
 from distillery.api.v1alpha1.evaluation import Evaluation
+from distillery.api.v1alpha1.task import Output, Task
 from distillery.artifacts.artifact import Artifact, ArtifactWriter
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.manifest import Manifest

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from distillery.api.teacher_settings import TeacherSettings
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing, RateLimits
 from distillery.artifacts.store import ObjectStore
 from distillery.querying import EngineOptions, Question, TeacherEngine

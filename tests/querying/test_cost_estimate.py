@@ -3,7 +3,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing
 from distillery.querying.answers import Question, Usage
 from distillery.querying.cost import CostEstimate, TokenStats, estimate_cost

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.api.v1alpha1.teacher import Parameters, RateLimits
 from distillery.artifacts.directory import DirectoryStore
 from distillery.artifacts.manifest import Cost

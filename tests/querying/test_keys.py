@@ -1,6 +1,6 @@
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.api.v1alpha1.teacher import Parameters, RateLimits
 from distillery.querying.answers import Question
 from distillery.querying.cache import key_base, question_key, teacher_digest

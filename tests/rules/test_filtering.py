@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.api.v1alpha1 import filter as api
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import Problem, SpecError
 from distillery.rules.filtering import Judged, Rejection, agreement, build_rules, first_rejection
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.rules.label_distribution import LabelDistribution, Step, label_distribution
 from distillery.rules.label_prefixes import NO_LABEL, SEVERAL_LABELS, LabelPrefixes
 from distillery.rules.normalising import normalise

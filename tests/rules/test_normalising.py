@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.rules.normalising import equal, normalise
 
 TICKETS = ["billing", "Feature request", "bug"]

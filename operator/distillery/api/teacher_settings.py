@@ -6,7 +6,7 @@ from typing import Any
 
 from distillery.api.base import WireModel
 from distillery.api.v1alpha1.common import Money, SecretKey
-from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
+from distillery.api.v1alpha1.task import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pricing, RateLimits
 
 
@@ -31,25 +31,6 @@ class TeacherSettings(WireModel):
     pricing: Pricing | None = None
     max_cost: Money | None = None
     currency: str = "USD"
-
-    @classmethod
-    def from_spec(cls, spec: DistillationJobSpec) -> TeacherSettings:
-        """Gather the settings from the sections `task`, `teacher` and `budget`."""
-        teacher = spec.teacher
-        return cls(
-            identity=teacher.identity or f"{show_url(teacher.endpoint.url)}|{teacher.model}",
-            model=teacher.model,
-            revision=teacher.revision,
-            parameters=teacher.parameters,
-            system_prompt=spec.task.system_prompt,
-            output=spec.task.output,
-            url=teacher.endpoint.url,
-            api_key_secret=teacher.endpoint.api_key_secret,
-            rate_limits=teacher.rate_limits,
-            pricing=teacher.pricing,
-            max_cost=spec.budget.max_cost,
-            currency=spec.budget.currency,
-        )
 
     @property
     def response_schema(self) -> dict[str, Any] | None:

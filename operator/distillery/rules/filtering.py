@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distillery.api.v1alpha1 import filter as api
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import Problem, SpecError
 from distillery.rules import json_answers
 from distillery.rules.normalising import equal, normalise

@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from distillery.api.base import WireModel
-from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.common import Money
 from distillery.api.v1alpha1.distillation_job import DistillationJob
 from distillery.artifacts.opening import source_opener
@@ -40,7 +39,7 @@ def estimate_job(job: DistillationJob, folder: Path, secrets: LocalSecrets) -> J
 
     Raises: SpecError if the inputs are wrong; StageFailed, TransientError if store or sources cannot be read.
     """
-    settings = TeacherSettings.from_spec(job.spec)
+    settings = job.spec.teacher_settings
     inputs = _inputs(job, secrets)
     questions = _questions(job, inputs)
     engine = TeacherEngine(settings, store_of(job, folder, secrets), "estimate", "estimate", 0, None)

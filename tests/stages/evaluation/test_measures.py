@@ -7,8 +7,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.evaluation import Gates
+from distillery.api.v1alpha1.task import Output
 from distillery.querying.answers import Usage
 from distillery.stages.evaluation.costs import cost_document, usages_of
 from distillery.stages.evaluation.judging import judge

@@ -1,6 +1,6 @@
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.querying.answers import Answer, Question, Unanswered, Usage
 from distillery.stages.evaluation.rows import (
     StudentAnswer,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.scoring.retention import Floats
 from distillery.stages.evaluation.rows import StudentAnswer
 from distillery.stages.evaluation.student_answers import BATCH_ROWS, WARM_UP_ROWS, Conversation, Student

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from distillery.api.v1alpha1 import filter as api
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.rules.filtering import Judged, build_rules
 from distillery.stages.filter.candidates import Candidate, Decision, decide
 

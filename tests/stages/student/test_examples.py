@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.student import Loss
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import StageFailed
 from distillery.stages.student.examples import ExampleMaker, Examples, clean, require_rows, texts_of
 from modeling.small import tiny_chat

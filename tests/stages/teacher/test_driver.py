@@ -4,8 +4,8 @@ from decimal import Decimal
 import pytest
 
 from distillery.api.v1alpha1.common import SecretKey
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.filter import ConsistencyRule, Discard, Filter, FormatRule, Rule
+from distillery.api.v1alpha1.task import Output
 from distillery.api.v1alpha1.teacher import Parameters, Pilot, Pricing, Samples
 from distillery.errors import StageFailed, StageStopped
 from distillery.querying.ledger import read_ledger

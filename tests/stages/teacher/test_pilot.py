@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.filter import Filter
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import StageFailed
 from distillery.querying.answers import Answer, Question, TokenLogprob, Unanswered, Usage
 from distillery.stages.teacher.pilot import Share, check_pilot, judge_pilot, pilot_warning

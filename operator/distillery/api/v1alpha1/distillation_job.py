@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from distillery.api.base import ApiModel
+from distillery.api.teacher_settings import TeacherSettings, show_url
 from distillery.api.v1alpha1.common import (
     API_VERSION,
     CURRENCY,
@@ -14,39 +15,16 @@ from distillery.api.v1alpha1.common import (
     FreeForm,
     Metadata,
     Money,
-    Name,
     Storage,
-    Text,
 )
 from distillery.api.v1alpha1.dataset import Dataset
 from distillery.api.v1alpha1.evaluation import Evaluation
 from distillery.api.v1alpha1.filter import Filter
 from distillery.api.v1alpha1.student import Student
+from distillery.api.v1alpha1.task import Task
 from distillery.api.v1alpha1.teacher import Teacher
 
 KIND: Literal["DistillationJob"] = "DistillationJob"
-
-
-class Output(ApiModel):
-    """What an answer looks like."""
-
-    format: Literal["label", "json", "text"]
-    """`label`: one of labels; `json`: a JSON value, of schema if given; `text`: free text."""
-    labels: Annotated[list[Name], Field(min_length=2, max_length=1000)] | None = None
-    """The answers of a label task."""
-    schema_: FreeForm | None = Field(default=None, alias="schema")
-    """JSON schema of a json task."""
-
-
-class Task(ApiModel):
-    """Production's own contract: the same prompt reaches teacher, student and serving."""
-
-    system_prompt: Text | None = None
-    """System message put before every row."""
-    output: Output
-    """What an answer looks like."""
-    monthly_requests: Annotated[int, Field(ge=1, le=10**12)] | None = None
-    """Production traffic, for break-even and savings."""
 
 
 class Release(ApiModel):
@@ -98,6 +76,25 @@ class DistillationJobSpec(ApiModel):
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     """So many seconds after the end its Ray jobs are deleted; omitted: they stay. The object, its record and
     its reports always stay. No effect locally."""
+
+    @property
+    def teacher_settings(self) -> TeacherSettings:
+        """How the teacher is asked: what the sections `task`, `teacher` and `budget` say of it."""
+        teacher = self.teacher
+        return TeacherSettings(
+            identity=teacher.identity or f"{show_url(teacher.endpoint.url)}|{teacher.model}",
+            model=teacher.model,
+            revision=teacher.revision,
+            parameters=teacher.parameters,
+            system_prompt=self.task.system_prompt,
+            output=self.task.output,
+            url=teacher.endpoint.url,
+            api_key_secret=teacher.endpoint.api_key_secret,
+            rate_limits=teacher.rate_limits,
+            pricing=teacher.pricing,
+            max_cost=self.budget.max_cost,
+            currency=self.budget.currency,
+        )
 
 
 class DistillationJob(ApiModel):

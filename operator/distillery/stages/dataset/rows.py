@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.artifacts.manifest import digest
 from distillery.errors import Problem, SpecError
 from distillery.rules.normalising import normalise

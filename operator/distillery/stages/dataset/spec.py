@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 from distillery.api.base import WireModel
 from distillery.api.teacher_settings import TeacherSettings
 from distillery.api.v1alpha1.dataset import Deduplicate, Oversample, Slice, SourceFormat, Split
-from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
+from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.api.v1alpha1.student import Base, Loss
+from distillery.api.v1alpha1.task import Output
 from distillery.stages.stage import Stage, StageParams
 
 JudgedOn = Literal["references", "references if any", "agreement"]
@@ -69,7 +70,7 @@ class DatasetParams(StageParams):
             limit=dataset.limit,
             output=spec.task.output,
             system_prompt=None if plain else spec.task.system_prompt,
-            teacher=TeacherSettings.from_spec(spec),
+            teacher=spec.teacher_settings,
             base=spec.student.base,
             loss=spec.student.loss,
             max_length=spec.student.max_length,

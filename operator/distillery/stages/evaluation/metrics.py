@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.evaluation import Metric
+from distillery.api.v1alpha1.task import Output
 from distillery.scoring.calibration import calibration
 from distillery.scoring.intervals import newcombe_paired, wilson
 from distillery.scoring.metrics import Answer, RowScore, accuracy, macro_f1, mean_chrf, row_score

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.evaluation import Metric
+from distillery.api.v1alpha1.task import Output
 from distillery.rules.normalising import normalise
 from distillery.rules.prompts import Message, render
 from distillery.scoring.metrics import RowScore, row_score

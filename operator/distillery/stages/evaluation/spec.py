@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from distillery.api.teacher_settings import TeacherSettings
-from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Release, Task
+from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Release
 from distillery.api.v1alpha1.evaluation import Evaluation
 from distillery.api.v1alpha1.student import Base
+from distillery.api.v1alpha1.task import Task
 from distillery.stages.stage import Stage, StageParams
 
 
@@ -39,7 +40,7 @@ def from_spec(spec: DistillationJobSpec) -> EvaluationParams:
     return EvaluationParams(
         evaluation=spec.evaluation,
         task=spec.task,
-        teacher=TeacherSettings.from_spec(spec),
+        teacher=spec.teacher_settings,
         max_failed=spec.teacher.max_failed,
         slices=[item.name for item in spec.dataset.slices if item.where is not None],
         release=spec.release,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.rules.normalising import normalise
 from distillery.rules.prompts import Message
 from distillery.scoring.retention import Floats

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import StageFailed
 from distillery.querying import Answer, Question, Result, TeacherEngine, Usage, lost_to_teacher
 from distillery.rules.normalising import normalise

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from distillery.api.v1alpha1.distillation_job import Output
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import StageFailed
 from distillery.rules.filtering import Judged, Rule, RuleName, first_rejection
 from distillery.rules.normalising import normalise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
+from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.api.v1alpha1.filter import Discard, Review, Rule
+from distillery.api.v1alpha1.task import Output
 from distillery.rules.filtering import build_rules
 from distillery.stages.stage import Stage, StageParams
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.student import Loss
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import StageFailed
 from distillery.modeling.label_tree import LabelTree
 from distillery.modeling.loss import Target, answer_target, label_target

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from distillery.api.v1alpha1.distillation_job import DistillationJobSpec, Output
+from distillery.api.v1alpha1.distillation_job import DistillationJobSpec
 from distillery.api.v1alpha1.student import Student
+from distillery.api.v1alpha1.task import Output
 from distillery.stages.stage import Stage, StageParams
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from distillery.api.v1alpha1.distillation_job import Output
 from distillery.api.v1alpha1.filter import Filter
+from distillery.api.v1alpha1.task import Output
 from distillery.errors import StageFailed
 from distillery.querying import Answer, Result, Unanswered
 from distillery.rules.filtering import Judged, Rejection, agreement, build_rules, first_rejection

@@ -35,7 +35,7 @@ class TeacherParams(StageParams):
     def from_spec(cls, spec: DistillationJobSpec) -> TeacherParams:
         """Pick the parameters from the spec."""
         return cls(
-            teacher=TeacherSettings.from_spec(spec),
+            teacher=spec.teacher_settings,
             samples=spec.teacher.samples,
             pilot=spec.teacher.pilot,
             max_failed=spec.teacher.max_failed,
