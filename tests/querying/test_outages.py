@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillery.querying.answers import Question
+from distillery.querying.dispatch import PendingRequest, RequestQueue
 from distillery.querying.history import TeacherHistory
 from distillery.querying.limits import EngineOptions
 from distillery.querying.replies import Failed
-from distillery.querying.request_queue import PendingRequest, RequestQueue
 from distillery.querying.retry import (
     WITNESSES,
     LeaveUnanswered,

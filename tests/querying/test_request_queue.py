@@ -1,9 +1,9 @@
 from dataclasses import replace
 
 from distillery.querying.answers import Question
+from distillery.querying.dispatch import PendingRequest, RequestQueue
 from distillery.querying.history import Streak, TeacherHistory
 from distillery.querying.limits import EngineOptions
-from distillery.querying.request_queue import PendingRequest, RequestQueue
 
 WELL = TeacherHistory.begin(EngineOptions(), 1)
 DOUBTED = replace(WELL, streak=Streak(calls=WELL.threshold))

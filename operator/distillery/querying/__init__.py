@@ -21,12 +21,20 @@ Words:
     ledger: every call with its cost, over all attempts of an object; a call whose outcome is lost counts at its most
     journal: the cache's write-ahead log; what a killed engine had paid for is served from it
 
-Files: `engine`, `executor`, `dispatch` ask; `history`, `retry` judge (pure); `limits`, `request_queue`, `session` are
-what a dispatcher has at hand; `client`, `replies` speak HTTP; `cache`, `ledger`, `wal` keep; `cost` computes;
-`answers`, `failures`, `progress` are what users see. docs/teacher-engine.md says what each promises.
+Files: `engine`, `executor`, `dispatch` ask; `history`, `retry` judge (pure); `limits`, `session` are what a
+dispatcher has at hand; `client`, `replies` speak HTTP; `cache`, `ledger`, `wal` keep; `cost` computes; `answers`,
+`failures` are what users see. docs/teacher-engine.md says what each promises.
 """
 
-from distillery.querying.answers import Answer, AskProgress, Question, Result, Unanswered, Usage
+from distillery.querying.answers import (
+    Answer,
+    AskProgress,
+    ProgressTracker,
+    Question,
+    Result,
+    Unanswered,
+    Usage,
+)
 from distillery.querying.cache import AnswerCache, AnswerRecord, teacher_digest
 from distillery.querying.cost import (
     PICOS_PER_MICRO,
@@ -35,14 +43,12 @@ from distillery.querying.cost import (
     estimate_cost,
     to_micro,
 )
-from distillery.querying.dispatch import RequestResults
+from distillery.querying.dispatch import PendingRequest, RequestResults
 from distillery.querying.engine import TeacherEngine
 from distillery.querying.executor import Executor, LocalExecutor, budget_of
 from distillery.querying.failures import budget_reached
 from distillery.querying.ledger import LedgerTotals, Settled, Tally, read_ledger, read_writer
 from distillery.querying.limits import BudgetAccount, Demand, EngineOptions, Pacer
-from distillery.querying.progress import ProgressTracker
-from distillery.querying.request_queue import PendingRequest
 from distillery.querying.retry import (
     TeacherDown,
     TeacherRefuses,

@@ -23,6 +23,7 @@ from distillery.artifacts import layout
 from distillery.artifacts.manifest import digest
 from distillery.artifacts.store import MissingObject, ObjectStore
 from distillery.querying.answers import Answer, Question, TokenLogprob, Usage, Warn
+from distillery.querying.replies import Completed
 from distillery.querying.wal import decode_records, encode_records
 
 KEY_VERSION = 1
@@ -99,6 +100,24 @@ class AnswerRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint: str | None = None
     seconds: float = 0.0
     logprobs: list[tuple[str, float, list[tuple[str, float]]]] | None = None
+
+    @classmethod
+    def of(cls, answer: Completed, key: str, call: str, top: int, seconds: float) -> AnswerRecord:
+        """Return what is kept of a teacher's reply."""
+        usage, logprobs = answer.usage, answer.logprobs
+        return cls(
+            key=key,
+            call=call,
+            top=top,
+            text=answer.text,
+            finish=answer.finish_reason,
+            refusal=answer.refusal,
+            usage=(usage.prompt, usage.cached, usage.completion) if usage else None,
+            model=answer.model,
+            fingerprint=answer.fingerprint,
+            seconds=round(seconds, 4),
+            logprobs=None if logprobs is None else [(one.token, one.logprob, one.top) for one in logprobs],
+        )
 
     def answer(self, question: Question, top: int, *, cached: bool) -> Answer:
         """Return the answer to a question that asked for `top` alternatives."""

@@ -1,30 +1,31 @@
 """The dispatcher: sends the requests of one round at the allowed pace, within the budget, and files what comes back.
 
-One loop decides what is sent next; every call is a task of its own. Whatever ends the round
-early (a stop request, a closed door, the budget) lets calls in flight finish, so that paid answers are
-filed and durable.
+One loop decides what is sent next: rows due for another try first, then fresh ones. Every call is a task of its own.
+Whatever ends the round early (a stop request, a teacher that is away or denies access, the budget) lets calls in flight
+finish, so that paid answers are filed and durable.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import msgspec
 
 from distillery.errors import StageStopped
 from distillery.querying import failures
-from distillery.querying.answers import Unanswered, UnansweredReason, Usage
+from distillery.querying.answers import ProgressTracker, Question, Unanswered, UnansweredReason, Usage
 from distillery.querying.cache import AnswerRecord
 from distillery.querying.client import ChatClient, TransportError
 from distillery.querying.cost import to_micro
-from distillery.querying.history import TeacherHistory, pause_seconds
+from distillery.querying.history import RowHistory, TeacherHistory, pause_seconds
 from distillery.querying.limits import Demand
-from distillery.querying.progress import ProgressTracker
 from distillery.querying.replies import (
     AccessDenied,
     CallFailure,
@@ -34,7 +35,6 @@ from distillery.querying.replies import (
     Reply,
     read_reply,
 )
-from distillery.querying.request_queue import PendingRequest, RequestQueue
 from distillery.querying.retry import (
     AwaitReplies,
     LeaveUnanswered,
@@ -48,12 +48,65 @@ from distillery.querying.session import Call, Session
 from distillery.querying.wal import GroupCommit
 
 INTENT_SECONDS = 0.02
-"""Calls that start within this time share one ledger entry."""
+"""Calls that start within this time share one ledger entry: below it every call would cost the store a write."""
 FOREVER = 3600.0
+"""Until something changes: a call that comes back, a grant, a stop wakes the loop."""
 PROBE_WAIT = 0.25
+"""Between looks whether a probe may go out: well below the second between probes."""
 
 RequestResults = dict[str, AnswerRecord | Unanswered]
 """What came of requests, by key."""
+
+
+@dataclass(slots=True, eq=False)
+class PendingRequest:
+    """One question to ask, and what happened to it so far. `bound` is the reserve for one call, in picos."""
+
+    question: Question
+    key: str
+    bound: int
+    usage: Usage | None = None
+    """What failed calls cost, where the teacher said so."""
+    row: RowHistory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.row = RowHistory(self.question.row_id, self.key)
+
+
+class RequestQueue:
+    """Requests that wait for their (next) call."""
+
+    def __init__(self, requests: Iterable[PendingRequest]) -> None:
+        self.fresh: deque[PendingRequest] = deque(requests)
+        self._retries: list[tuple[float, int, PendingRequest]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self._retries)
+
+    def take(self, teacher: TeacherHistory, now: float) -> PendingRequest | None:
+        """Return the next request that may be sent now, or None. A fresh one probes a teacher that is doubted."""
+        allow_fresh = bool(self.fresh) and teacher.allows_fresh(now)
+        if allow_fresh and teacher.circuit_is_open:
+            return self.fresh.popleft()
+        if self._retries and self._retries[0][0] <= now:
+            return heapq.heappop(self._retries)[2]
+        if allow_fresh:
+            return self.fresh.popleft()
+        return None
+
+    def put_back(self, request: PendingRequest) -> None:
+        """Return a request that could not be sent after all; it goes first."""
+        self.fresh.appendleft(request)
+
+    def retry(self, request: PendingRequest, at: float) -> None:
+        """Send a request again at a later time."""
+        self._count += 1
+        heapq.heappush(self._retries, (at, self._count, request))
+
+    def next_retry(self) -> float | None:
+        """Return when the next retry is due, or None."""
+        return self._retries[0][0] if self._retries else None
 
 
 class Dispatcher:
@@ -211,24 +264,10 @@ class Dispatcher:
     ) -> None:
         """Make a paid answer durable, then settle its call."""
         session = self._session
-        usage = answer.usage
-        record = AnswerRecord(
-            key=request.key,
-            call=call.name,
-            top=session.settings.parameters.top_logprobs,
-            text=answer.text,
-            finish=answer.finish_reason,
-            refusal=answer.refusal,
-            usage=(usage.prompt, usage.cached, usage.completion) if usage else None,
-            model=answer.model,
-            fingerprint=answer.fingerprint,
-            seconds=round(seconds, 4),
-            logprobs=[(token.token, token.logprob, token.top) for token in answer.logprobs]
-            if answer.logprobs is not None
-            else None,
-        )
+        top = session.settings.parameters.top_logprobs
+        record = AnswerRecord.of(answer, request.key, call.name, top, seconds)
         self._answers.append(msgspec.json.encode(record))
-        self._settle(call, usage)
+        self._settle(call, answer.usage)
         self._results[request.key] = record
         session.teacher = session.teacher.with_answer(now)
         session.warner.note(answer)

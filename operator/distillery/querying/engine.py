@@ -14,6 +14,7 @@ from distillery.errors import DistilleryError, StageStopped
 from distillery.querying import failures
 from distillery.querying.answers import (
     OnProgress,
+    ProgressTracker,
     Question,
     Result,
     StopRequested,
@@ -38,12 +39,10 @@ from distillery.querying.cost import (
     prompt_token_bound,
     to_micro,
 )
-from distillery.querying.dispatch import RequestResults
+from distillery.querying.dispatch import PendingRequest, RequestResults
 from distillery.querying.executor import Executor, LocalExecutor, budget_of
 from distillery.querying.ledger import LedgerTotals, read_ledger
 from distillery.querying.limits import BudgetAccount, EngineOptions
-from distillery.querying.progress import ProgressTracker
-from distillery.querying.request_queue import PendingRequest
 
 
 class TeacherEngine:
@@ -77,7 +76,7 @@ class TeacherEngine:
         self._served = 0
         self._bought = False
         self._executor: Executor = LocalExecutor.open(
-            settings, store, ledger_uid, (stage, attempt), api_key, options
+            settings, store, ledger_uid, stage, attempt, api_key, options
         )
 
     def execute_with(self, executor: Executor) -> TeacherEngine:

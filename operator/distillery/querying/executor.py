@@ -13,15 +13,14 @@ from distillery.api.teacher_settings import TeacherSettings
 from distillery.artifacts.store import ObjectStore
 from distillery.errors import StageFailed
 from distillery.querying import failures
+from distillery.querying.answers import ProgressTracker
 from distillery.querying.cache import AnswerJournal, AnswerRecord, teacher_digest
 from distillery.querying.client import RequestBuilder
 from distillery.querying.cost import Prices, amount_picos
-from distillery.querying.dispatch import Dispatcher, RequestResults
+from distillery.querying.dispatch import Dispatcher, PendingRequest, RequestResults
 from distillery.querying.history import TeacherHistory
 from distillery.querying.ledger import LedgerLog, LedgerTotals, Opened, Settled, Tally
 from distillery.querying.limits import EngineOptions, Limits, OwnLimits
-from distillery.querying.progress import ProgressTracker
-from distillery.querying.request_queue import PendingRequest
 from distillery.querying.retry import after_round
 from distillery.querying.session import CallLedger, ModelMixWarner, Session
 
@@ -87,14 +86,15 @@ class LocalExecutor:
         settings: TeacherSettings,
         store: ObjectStore,
         ledger_uid: str,
-        stage: tuple[str, int],
+        stage: str,
+        attempt: int,
         api_key: str | None,
         options: EngineOptions,
         limits: Limits | None = None,
     ) -> LocalExecutor:
         """Return an executor with a new writer id; without `limits` it has the settings' to itself.
 
-        Nothing is read or written yet. `stage` is its name and the attempt.
+        Nothing is read or written yet.
         """
         writer, teacher, prices = uuid.uuid4().hex[:12], teacher_digest(settings), Prices.of(settings.pricing)
         if limits is None:
@@ -112,7 +112,7 @@ class LocalExecutor:
             ledger=LedgerLog(store, ledger_uid, writer),
         )
         each = (prices.prompt, prices.cached, prices.completion)
-        return cls(session, Opened(*stage, teacher, each, settings.currency))
+        return cls(session, Opened(stage, attempt, teacher, each, settings.currency))
 
     @property
     def writer(self) -> str:

@@ -25,22 +25,23 @@ class EngineOptions:
     """Patience of the engine, in seconds. The defaults suit a remote provider; tests use smaller ones."""
 
     timeout_seconds: float = 600.0
-    """One call may take this long."""
+    """One call may take this long; a teacher that reasons at length, behind a queue of its own, does."""
     backoff_seconds: float = 0.5
     """Before the second try; doubled for every further one."""
     longest_backoff_seconds: float = 30.0
+    """A third of an outage: a teacher that comes back is asked again before the time is over."""
     outage_seconds: float = 90.0
-    """So long may every call fail before the teacher counts as down."""
+    """So long may every call fail before the teacher counts as down: a restart or a failover takes a minute."""
     startup_seconds: float = 10.0
-    """The same while it has never answered."""
+    """The same while it has never answered: then it is probably a wrong address, and somebody is watching."""
     rate_limited_seconds: float = 900.0
-    """So long may every call be throttled."""
+    """So long may every call be throttled: quotas are given by the minute, and some by the quarter of an hour."""
     longest_pause_seconds: float = 600.0
-    """No single pause that the teacher asks for is longer."""
+    """No single pause that the teacher asks for is longer: a quota by the day would hold the pods for nothing."""
     drain_seconds: float = 30.0
-    """So long do calls in flight get to finish once the round is to end."""
+    """So long do calls in flight get to finish once the round is to end: they are paid, and a stop must be quick."""
     commit_seconds: float = 0.1
-    """Longest wait before paid answers become durable."""
+    """Longest wait before paid answers become durable: what a crash may make us buy again."""
     warn: Warn = _silent
 
 

@@ -181,7 +181,8 @@ class WorkerPool:
             settings=self._settings.model_copy(update={"rate_limits": limits}),
             store=self._context.store,
             ledger_uid=run.job_uid,
-            stage=(run.stage, self._context.attempt),
+            stage=run.stage,
+            attempt=self._context.attempt,
             options=replace(self._options, warn=EngineOptions().warn),
         )
 

@@ -47,7 +47,8 @@ class WorkerConfig:
     settings: TeacherSettings
     store: ObjectStore
     ledger_uid: str
-    stage: tuple[str, int]
+    stage: str
+    attempt: int
     options: EngineOptions
 
 
@@ -115,7 +116,14 @@ class QueryWorker:
         options = replace(config.options, warn=self._warnings.append)
         lease = Lease(config.name, exchange, budget_of(config.settings))
         self._executor = LocalExecutor.open(
-            config.settings, config.store, config.ledger_uid, config.stage, key, options, lease
+            config.settings,
+            config.store,
+            config.ledger_uid,
+            config.stage,
+            config.attempt,
+            key,
+            options,
+            lease,
         )
 
     def enqueue(self, requests: list[PendingRequest]) -> None:
