@@ -26,6 +26,13 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     assert dead == []
 
 
+def test_the_page_on_architecture_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`([\w*/.]+/[\w*]+\.py)`", page))
+    assert named
+    assert [name for name in sorted(named) if not any((ROOT / "operator/distillery").glob(name))] == []
+
+
 def test_package_and_chart_are_of_one_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     chart = yaml.safe_load((ROOT / "charts/distillery/Chart.yaml").read_text())
