@@ -15,7 +15,7 @@ import pytest
 
 import children
 from distillery.planning.observed import Observed, Patience
-from distillery.querying.engine import EngineOptions
+from distillery.querying import EngineOptions
 from tiny_job import Bench, Ran, make_bench, teacher_process
 
 pytestmark = pytest.mark.timeout(120)
@@ -31,8 +31,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A teacher that does not come up is given up within a second, instead of a good minute in five tries."""
-    desk, looks = "distillery.querying.engine.EngineOptions", "distillery.runner.local.Observed"
-    monkeypatch.setattr(desk, partial(EngineOptions, startup_seconds=0.2, backoff_seconds=0.05))
+    options, looks = "distillery.querying.engine.EngineOptions", "distillery.runner.local.Observed"
+    monkeypatch.setattr(options, partial(EngineOptions, startup_seconds=0.2, backoff_seconds=0.05))
     monkeypatch.setattr(looks, partial(Observed, patience=Patience(pauses=(0.0,))))
 
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.querying.limits import BudgetAccount, Demand, Limits, OwnLimits
-from distillery.stages.teacher.lease import Lease
-from distillery.stages.teacher.lease_protocol import LeaseGrant, LeaseRequest
+from distillery.stages.teacher.lease import Lease, LeaseGrant, LeaseRequest
 
 PLENTY = 10**9
 

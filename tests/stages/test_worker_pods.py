@@ -176,7 +176,7 @@ def unavailable() -> None:
     raise ActorUnavailableError("the connection broke", None)
 
 
-def lose_sight_of_the_first_member(monkeypatch: pytest.MonkeyPatch, due: Callable[[], bool]) -> list[str]:
+def lose_sight_of_the_first_worker(monkeypatch: pytest.MonkeyPatch, due: Callable[[], bool]) -> list[str]:
     """Let Ray say once of the first worker that it is unavailable, although nothing ails it; returns its name then."""
     receive, lost = WorkerPool._receive, []
 
@@ -209,7 +209,7 @@ def test_a_worker_that_is_only_out_of_sight_is_ended_and_its_answers_are_not_bou
     spawned: Spawned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FakeTeacher(delay=0.05) as teacher:
-        lost = lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 100)
+        lost = lose_sight_of_the_first_worker(monkeypatch, lambda: len(teacher.bill) > 100)
         slow_to_come(monkeypatch, lost, teacher)
         params = make_params(teacher.url, teacher=SHARED)
         attempt = run_teacher(World(tmp_path).with_rows(make_rows(570, 30)), params)
@@ -232,7 +232,7 @@ def test_a_worker_that_cannot_be_killed_buys_nothing_more_either(
     monkeypatch.setattr(ray, "kill", lambda actor: None if actor is spawned.workers[0] else kill(actor))
     monkeypatch.setattr(actors, "GONE_SECONDS", 0.5)
     with FakeTeacher(delay=0.2) as teacher:
-        lost = lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 100)
+        lost = lose_sight_of_the_first_worker(monkeypatch, lambda: len(teacher.bill) > 100)
         calls = slow_to_come(monkeypatch, lost, teacher)
         params = make_params(teacher.url, teacher=SHARED)
         run_teacher(World(tmp_path).with_rows(make_rows(270, 30)), params, workers=1)
@@ -248,7 +248,7 @@ def test_the_budget_comes_to_its_end_although_a_worker_was_out_of_sight(
 ) -> None:
     world = World(tmp_path).with_rows(make_rows(570, 10, 20))
     with FakeTeacher(delay=0.05) as teacher:
-        lost = lose_sight_of_the_first_member(monkeypatch, lambda: len(teacher.bill) > 60)
+        lost = lose_sight_of_the_first_worker(monkeypatch, lambda: len(teacher.bill) > 60)
         slow_to_come(monkeypatch, lost, teacher)
         params = {**SHARED, "max_cost": Decimal("0.02")}
         with pytest.raises(StageFailed, match=r"question\(s\) are not asked") as failure:

@@ -9,8 +9,7 @@ import pytest
 
 from distillery.errors import StageFailed
 from distillery.querying.limits import Demand
-from distillery.stages.teacher.lease import STALE, Lease
-from distillery.stages.teacher.lease_protocol import VALID, LeaseGrant, LeaseRequest
+from distillery.stages.teacher.lease import STALE, VALID, Lease, LeaseGrant, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillery.stages.teacher.lease_protocol import HORIZON, LeaseRequest
+from distillery.stages.teacher.lease import HORIZON, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter
 
 

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from distillery.errors import StageFailed, StageStopped
 from distillery.querying import BudgetAccount
 from distillery.stages import cluster
-from distillery.stages.teacher.lease_protocol import LAPSE, LeaseGrant, LeaseRequest
+from distillery.stages.teacher.lease import LAPSE, LeaseGrant, LeaseRequest
 from distillery.stages.teacher.limiter import Limiter
 from distillery.stages.teacher.query_worker import QueryWorker
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from distillery.querying import BudgetAccount, Pacer
-from distillery.stages.teacher.lease_protocol import HORIZON, LeaseGrant, LeaseRequest
+from distillery.stages.teacher.lease import HORIZON, LeaseGrant, LeaseRequest
 
 HUNGRY = 0.5
 """Seconds for which a holder that got less than it could use counts as waiting for its turn."""

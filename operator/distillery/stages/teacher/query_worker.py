@@ -32,8 +32,7 @@ from distillery.querying import (
 )
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
-from distillery.stages.teacher.lease import Lease
-from distillery.stages.teacher.lease_protocol import LeaseGrant, LeaseRequest
+from distillery.stages.teacher.lease import Lease, LeaseGrant, LeaseRequest
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
