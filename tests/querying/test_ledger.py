@@ -11,7 +11,7 @@ from distillery.querying.ledger import (
     LedgerLog,
     LedgerTotals,
     Opened,
-    Settled,
+    Settlement,
     Spending,
     WriterState,
     read_ledger,
@@ -36,7 +36,7 @@ def opened(stage="teacher", attempt=1):
 
 
 def paid(call, micro=70):
-    return Settled(call, "paid", micro * M, 0, 10, 2, 5)
+    return Settlement(call, "paid", micro * M, 0, 10, 2, 5)
 
 
 def test_an_empty_ledger_is_all_zero(store):
@@ -48,7 +48,7 @@ def test_settled_calls_are_summed_per_stage_and_in_all(store):
         log = LedgerLog(store, UID, writer)
         write(log, opened(stage), Intent("c1", 99 * M))
         write(log, paid("c1"), Intent("c2", 99 * M), Intent("c3", 99 * M))
-        write(log, Settled("c2", "unpaid"), Settled("c3", "unknown", unknown=99 * M))
+        write(log, Settlement("c2", "unpaid"), Settlement("c3", "unknown", unknown=99 * M))
     totals = read_ledger(store, UID)
     one = Spending(70, 99, 2, 10, 2, 5)
     assert totals.stages == {"teacher": one, "evaluation": one}
@@ -60,7 +60,7 @@ def test_a_call_without_an_outcome_counts_at_its_reserve(store):
     write(LedgerLog(store, UID, "w1"), opened(), Intent("w1-1", 99 * M))
     totals = read_ledger(store, UID)
     assert (totals.spent_micro, totals.unknown_micro) == (0, 99)
-    assert totals.recovered == (Settled("w1-1", "unknown", unknown=99 * M),)
+    assert totals.recovered == (Settlement("w1-1", "unknown", unknown=99 * M),)
 
 
 def test_a_call_whose_answer_stands_in_the_journal_counts_exactly(store):
@@ -139,7 +139,7 @@ def test_a_writers_sums_never_depend_on_how_entries_are_grouped(steps):
         if kind == "intent":
             entries.append(Intent(call, 99))
         else:
-            entries.append(Settled(call, kind, 5, 0) if kind == "paid" else Settled(call, kind, 0, 99))
+            entries.append(Settlement(call, kind, 5, 0) if kind == "paid" else Settlement(call, kind, 0, 99))
     whole = WriterState()
     for entry in entries:
         whole.apply(entry)
@@ -157,5 +157,5 @@ def test_a_writer_that_is_gone_has_spent_what_is_settled_and_at_most_what_it_res
     write(LedgerLog(store, UID, "other"), opened(), Intent("c3", 7 * M))
     last = read_writer(store, UID, "gone")
     assert (last.tally.spent, last.tally.unknown, last.tally.calls) == (70 * M, 100 * M, 2)
-    assert last.recovered == (Settled("c2", "unknown", unknown=100 * M),)
+    assert last.recovered == (Settlement("c2", "unknown", unknown=100 * M),)
     assert read_writer(store, UID, "nobody").tally.calls == 0

@@ -47,7 +47,7 @@ from distillery.querying.dispatch import PendingRequest, RequestResults
 from distillery.querying.engine import TeacherEngine
 from distillery.querying.executor import Executor, LocalExecutor, budget_of
 from distillery.querying.failures import budget_reached
-from distillery.querying.ledger import LedgerTotals, Settled, Tally, read_ledger, read_writer
+from distillery.querying.ledger import LedgerTotals, Settlement, Tally, read_ledger, read_writer
 from distillery.querying.limits import BudgetAccount, Demand, EngineOptions, Pacer
 from distillery.querying.retry import (
     TeacherDown,
@@ -79,7 +79,7 @@ __all__ = [
     "Question",
     "RequestResults",
     "Result",
-    "Settled",
+    "Settlement",
     "Tally",
     "TeacherDown",
     "TeacherEngine",

@@ -19,7 +19,7 @@ from distillery.querying.client import RequestBuilder
 from distillery.querying.cost import Prices, amount_picos
 from distillery.querying.dispatch import Dispatcher, PendingRequest, RequestResults
 from distillery.querying.history import TeacherHistory
-from distillery.querying.ledger import LedgerLog, LedgerTotals, Opened, Settled, Tally
+from distillery.querying.ledger import LedgerLog, LedgerTotals, Opened, Settlement, Tally
 from distillery.querying.limits import EngineOptions, Limits, OwnLimits
 from distillery.querying.retry import after_round
 from distillery.querying.session import CallLedger, ModelMixWarner, Session
@@ -77,7 +77,7 @@ class LocalExecutor:
     def __init__(self, session: Session, opened: Opened) -> None:
         self._session = session
         self._opened = opened
-        self._recovered: Sequence[Settled] = ()
+        self._recovered: Sequence[Settlement] = ()
         self._wrote = False
 
     @classmethod
@@ -129,7 +129,7 @@ class LocalExecutor:
         self._session.limits.budget.spent = before.exact.spent + before.exact.unknown
         self.recover(before.recovered)
 
-    def recover(self, outcomes: Sequence[Settled]) -> None:
+    def recover(self, outcomes: Sequence[Settlement]) -> None:
         """Enter the outcomes of calls whose writers are gone, with the first round."""
         self._recovered = outcomes
 

@@ -38,7 +38,7 @@ class Tally(msgspec.Struct, omit_defaults=True):
     cached: int = 0
     completion: int = 0
 
-    def add(self, entry: Settled) -> None:
+    def add(self, entry: Settlement) -> None:
         """Count one settled call."""
         self.spent += entry.spent
         self.unknown += entry.unknown
@@ -76,7 +76,7 @@ class Intent(msgspec.Struct, frozen=True, tag="intent", tag_field="entry"):
     reserved: int
 
 
-class Settled(msgspec.Struct, frozen=True, tag="settled", tag_field="entry", omit_defaults=True):
+class Settlement(msgspec.Struct, frozen=True, tag="settled", tag_field="entry", omit_defaults=True):
     """Written after a call: what it cost, nothing, or nobody knows (then `unknown` is what was reserved)."""
 
     call: str
@@ -88,7 +88,7 @@ class Settled(msgspec.Struct, frozen=True, tag="settled", tag_field="entry", omi
     completion: int = 0
 
 
-Entry = Opened | Intent | Settled
+Entry = Opened | Intent | Settlement
 
 
 class WriterState(msgspec.Struct, tag="state", tag_field="entry", omit_defaults=True):
@@ -100,7 +100,7 @@ class WriterState(msgspec.Struct, tag="state", tag_field="entry", omit_defaults=
     tally: Tally = msgspec.field(default_factory=Tally)
     open: dict[str, int] = msgspec.field(default_factory=dict)
     """Calls without an outcome yet, and what they may cost."""
-    foreign: dict[str, Settled] = msgspec.field(default_factory=dict)
+    foreign: dict[str, Settlement] = msgspec.field(default_factory=dict)
     """Outcomes of calls of other engines, found after those had died."""
 
     def apply(self, entry: Entry) -> None:
@@ -110,9 +110,9 @@ class WriterState(msgspec.Struct, tag="state", tag_field="entry", omit_defaults=
                 self.opened = entry
             case Intent():
                 self.open[entry.call] = entry.reserved
-            case Settled() if self.open.pop(entry.call, None) is not None:
+            case Settlement() if self.open.pop(entry.call, None) is not None:
                 self.tally.add(entry)
-            case Settled():
+            case Settlement():
                 self.foreign[entry.call] = entry
 
 
@@ -153,7 +153,7 @@ class LedgerTotals:
     stages: dict[str, Spending] = field(default_factory=dict)
     exact: Tally = field(default_factory=Tally)
     """The total in picos."""
-    recovered: tuple[Settled, ...] = ()
+    recovered: tuple[Settlement, ...] = ()
     """Outcomes of calls that their engines did not live to settle; whoever asks next enters them."""
 
     @property
@@ -194,7 +194,7 @@ class WriterTotals:
     """What one writer that is gone has cost, its lost calls included, and what became of those."""
 
     tally: Tally
-    recovered: tuple[Settled, ...]
+    recovered: tuple[Settlement, ...]
 
 
 def read_writer(store: ObjectStore, uid: str, writer: str, warn: Warn = lambda _: None) -> WriterTotals:
@@ -209,10 +209,10 @@ def read_writer(store: ObjectStore, uid: str, writer: str, warn: Warn = lambda _
 
 
 def _recover(
-    store: ObjectStore, writers: Sequence[WriterState], known: Mapping[str, Settled], warn: Warn
-) -> tuple[Settled, ...]:
+    store: ObjectStore, writers: Sequence[WriterState], known: Mapping[str, Settlement], warn: Warn
+) -> tuple[Settlement, ...]:
     """Find out what became of calls that no engine settled."""
-    recovered: list[Settled] = []
+    recovered: list[Settlement] = []
     lost: dict[str, list[tuple[str, int, Prices]]] = {}
     for state in writers:
         teacher, prices = "", Prices()
@@ -231,12 +231,12 @@ def _recover(
     return tuple(recovered)
 
 
-def settle(call: str, reserved: int, prices: Prices, usage: Usage | None) -> Settled:
+def settle(call: str, reserved: int, prices: Prices, usage: Usage | None) -> Settlement:
     """Return the outcome of a call that was answered with this usage, or whose usage is not known."""
     if usage is None:
-        return Settled(call, "unknown", unknown=reserved)
+        return Settlement(call, "unknown", unknown=reserved)
     cached = min(usage.cached, usage.prompt)
-    return Settled(call, "paid", prices.cost(usage), 0, usage.prompt, cached, usage.completion)
+    return Settlement(call, "paid", prices.cost(usage), 0, usage.prompt, cached, usage.completion)
 
 
 def _read_writers(store: ObjectStore, uid: str, warn: Warn) -> list[WriterState]:

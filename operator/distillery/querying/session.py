@@ -13,7 +13,7 @@ from distillery.querying.cache import AnswerJournal, AnswerRecord
 from distillery.querying.client import RequestBuilder
 from distillery.querying.cost import Prices
 from distillery.querying.history import TeacherHistory
-from distillery.querying.ledger import Entry, Intent, LedgerLog, Settled, Tally, settle
+from distillery.querying.ledger import Entry, Intent, LedgerLog, Settlement, Tally, settle
 from distillery.querying.limits import EngineOptions, Limits
 from distillery.querying.replies import Completed
 from distillery.querying.wal import GroupCommit
@@ -91,7 +91,7 @@ class CallLedger:
 
     def release(self, call: Call) -> None:
         """Settle a call that was not billed."""
-        self._settle(call, Settled(call.name, "unpaid"))
+        self._settle(call, Settlement(call.name, "unpaid"))
 
     def abandon(self, call: Call) -> None:
         """Settle a call that nobody settled: its outcome will never be known."""
@@ -101,7 +101,7 @@ class CallLedger:
             else:
                 self.release(call)
 
-    def _settle(self, call: Call, entry: Settled) -> bool:
+    def _settle(self, call: Call, entry: Settlement) -> bool:
         call.settled = True
         self.tally.add(entry)
         overrun = self.limits.settle(call.reserved, entry.spent + entry.unknown, call.bound)

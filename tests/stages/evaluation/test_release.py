@@ -16,7 +16,7 @@ from distillery.errors import StageFailed, TransientError
 from distillery.stages import asking
 from distillery.stages.evaluation import driver
 from distillery.stages.evaluation.release import Publication, publish, released_document
-from distillery.stages.evaluation.student_answers import Student
+from distillery.stages.evaluation.student_answers import StudentPredictor
 from evaluation_stage import KeywordModel, World, make_params
 from fake_teacher import FakeTeacher
 from querying_builders import QUICK
@@ -239,7 +239,7 @@ def test_a_verdict_that_released_stays_although_its_process_died_and_the_next_on
         raise KeyboardInterrupt
 
     def take(seconds: float) -> None:
-        monkeypatch.setattr(Student, "time", lambda self, rows, *_: [seconds] * len(rows))
+        monkeypatch.setattr(StudentPredictor, "time", lambda self, rows, *_: [seconds] * len(rows))
 
     monkeypatch.setattr(driver.StudentModel, "load", lambda folder, threads=None: KeywordModel())
     monkeypatch.setattr(asking, "EngineOptions", lambda: QUICK)

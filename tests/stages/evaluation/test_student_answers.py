@@ -8,7 +8,12 @@ import pytest
 from distillery.api.v1alpha1.task import Output
 from distillery.scoring.retention import Floats
 from distillery.stages.evaluation.rows import StudentAnswer
-from distillery.stages.evaluation.student_answers import BATCH_ROWS, WARM_UP_ROWS, Conversation, Student
+from distillery.stages.evaluation.student_answers import (
+    BATCH_ROWS,
+    WARM_UP_ROWS,
+    Conversation,
+    StudentPredictor,
+)
 from evaluation_builders import make_row
 
 LABEL = Output(format="label", labels=["login", "refund"])
@@ -46,7 +51,7 @@ def test_labels_are_the_most_probable_and_free_generation_is_judged_beside_them(
     model = KeywordModel()
     rows = [make_row(0, "my refund"), make_row(1, "x" * 51), make_row(2, "my login")]
     done: list[int] = []
-    answers, log_probs = Student(model, LABEL, 512).answer(rows, done.append)
+    answers, log_probs = StudentPredictor(model, LABEL, 512).answer(rows, done.append)
     assert answers == [
         StudentAnswer("refund", "refund", pytest.approx(0.8), valid=True),
         StudentAnswer(None, None, None, valid=False, too_long=True),
@@ -60,7 +65,7 @@ def test_labels_are_the_most_probable_and_free_generation_is_judged_beside_them(
 
 
 def test_a_student_that_babbles_still_answers_but_is_not_valid() -> None:
-    answers, _ = Student(KeywordModel("well, hmm"), LABEL, 512).answer(
+    answers, _ = StudentPredictor(KeywordModel("well, hmm"), LABEL, 512).answer(
         [make_row(0, "refund")], lambda _: None
     )
     assert answers == [StudentAnswer("refund", "refund", pytest.approx(0.8), valid=False)]
@@ -69,18 +74,18 @@ def test_a_student_that_babbles_still_answers_but_is_not_valid() -> None:
 def test_json_is_generated_and_brought_to_its_normal_form() -> None:
     output = Output(format="json")
     model = KeywordModel('{"b": 1.0, "a": 2}')
-    answers, log_probs = Student(model, output, 99).answer([make_row(0)], lambda _: None)
+    answers, log_probs = StudentPredictor(model, output, 99).answer([make_row(0)], lambda _: None)
     assert answers == [StudentAnswer('{"b": 1.0, "a": 2}', '{"a":2,"b":1}', None, valid=True)]
     assert log_probs is None
     assert model.generated == [(1, 99)]
-    broken, _ = Student(KeywordModel("{"), output, 99).answer([make_row(0)], lambda _: None)
+    broken, _ = StudentPredictor(KeywordModel("{"), output, 99).answer([make_row(0)], lambda _: None)
     assert broken == [StudentAnswer("{", None, None, valid=False)]
 
 
 def test_rows_go_in_batches_and_a_stop_between_them_ends_the_work() -> None:
     rows = [make_row(number) for number in range(2 * BATCH_ROWS + 1)]
     model = KeywordModel()
-    Student(model, LABEL, 9).answer(rows, lambda _: None)
+    StudentPredictor(model, LABEL, 9).answer(rows, lambda _: None)
     assert model.scored == [BATCH_ROWS, BATCH_ROWS, 1]
 
     def stop(done: int) -> None:
@@ -89,7 +94,7 @@ def test_rows_go_in_batches_and_a_stop_between_them_ends_the_work() -> None:
 
     stopped = KeywordModel()
     with pytest.raises(InterruptedError):
-        Student(stopped, LABEL, 9).answer(rows, stop)
+        StudentPredictor(stopped, LABEL, 9).answer(rows, stop)
     assert stopped.scored == [BATCH_ROWS]
 
 
@@ -97,17 +102,19 @@ def test_each_readable_row_is_timed_alone_after_a_warm_up() -> None:
     model = KeywordModel()
     clock = iter(range(1000))
     rows = [make_row(0), make_row(1, "x" * 51), *[make_row(number) for number in range(2, 8)]]
-    seconds = Student(model, LABEL, 9).time(rows, lambda: float(next(clock)), lambda _: None)
+    seconds = StudentPredictor(model, LABEL, 9).time(rows, lambda: float(next(clock)), lambda _: None)
     assert seconds == [1.0] * 7
     assert model.scored == [1] * (7 + WARM_UP_ROWS)
     text = KeywordModel()
-    assert Student(text, Output(format="text"), 9).time(rows[:1], lambda: 0.0, lambda _: None) == [0.0]
+    assert StudentPredictor(text, Output(format="text"), 9).time(rows[:1], lambda: 0.0, lambda _: None) == [
+        0.0
+    ]
     assert text.generated == [(1, 9), (1, 9)]
 
 
 def test_no_rows_are_no_work() -> None:
     model = KeywordModel()
-    answers, log_probs = Student(model, LABEL, 9).answer([], lambda _: None)
+    answers, log_probs = StudentPredictor(model, LABEL, 9).answer([], lambda _: None)
     assert answers == []
     assert log_probs is not None
     assert log_probs.shape == (0, 2)

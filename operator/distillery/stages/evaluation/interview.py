@@ -13,7 +13,7 @@ from distillery.stages.context import StageContext
 from distillery.stages.evaluation.pace import Pace
 from distillery.stages.evaluation.rows import StudentAnswer, TeacherAnswer, TestRow
 from distillery.stages.evaluation.spec import EvaluationParams
-from distillery.stages.evaluation.student_answers import Model, Student
+from distillery.stages.evaluation.student_answers import Model, StudentPredictor
 from distillery.stages.evaluation.teacher_answers import TeacherPredictor, check_presence, noise_rows
 
 
@@ -51,7 +51,7 @@ def interview(
             repeated, pace.asking_phase("asking the teacher again, one by one", noise_count)
         )
         cost = engine.cost
-    student = Student(model, params.task.output, settings.parameters.max_tokens)
+    student = StudentPredictor(model, params.task.output, settings.parameters.max_tokens)
     answers, log_probs = student.answer(rows, pace.stoppable_phase("asking the student", len(rows)))
     seconds = student.time(repeated, context.now, pace.stoppable_phase("timing the student", noise_count))
     return Interview(first, noise, again, answers, log_probs, seconds, cost)

@@ -45,7 +45,7 @@ class Model(Protocol):
         ...
 
 
-class Student:
+class StudentPredictor:
     """A student that answers a task: labels by their scores, everything else by generation."""
 
     def __init__(self, model: Model, output: Output, max_tokens: int) -> None:

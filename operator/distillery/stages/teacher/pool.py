@@ -25,7 +25,7 @@ from distillery.querying import (
     PendingRequest,
     ProgressTracker,
     RequestResults,
-    Settled,
+    Settlement,
     Tally,
     Unanswered,
     budget_of,
@@ -154,7 +154,7 @@ class WorkerPool:
                 recovered = ()
         return self._actors
 
-    def _spawn(self, recovered: Sequence[Settled]) -> WorkerHandle:
+    def _spawn(self, recovered: Sequence[Settlement]) -> WorkerHandle:
         """Start a worker where there is most room. Raises: SpecError, StageFailed(WorkersLost), StageStopped."""
         assert self._actors is not None
         self._count += 1
@@ -276,7 +276,7 @@ class WorkerPool:
         self._start(new, left)
         return None
 
-    def _settle_lost(self, worker: WorkerHandle) -> Sequence[Settled]:
+    def _settle_lost(self, worker: WorkerHandle) -> Sequence[Settlement]:
         """End a lost worker, which may be alive, and return what became of the calls it had under way."""
         assert self._actors is not None
         self._workers.remove(worker)

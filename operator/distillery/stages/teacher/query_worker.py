@@ -25,7 +25,7 @@ from distillery.querying import (
     LocalExecutor,
     PendingRequest,
     ProgressTracker,
-    Settled,
+    Settlement,
     Tally,
     Unanswered,
     budget_of,
@@ -92,7 +92,9 @@ class QueryWorker:
         self._executor: LocalExecutor
         self._secrets: EnvironmentSecrets
 
-    def open(self, config: WorkerConfig, limiter: Any, recovered: Sequence[Settled]) -> str | DistilleryError:
+    def open(
+        self, config: WorkerConfig, limiter: Any, recovered: Sequence[Settlement]
+    ) -> str | DistilleryError:
         """Get ready, and return the writer id in journal and ledger, or what is wrong: a secret is missing."""
         try:
             self._open(config, limiter)
