@@ -16,7 +16,7 @@ from distillery.controller.snapshot import Begun, Snapshot, Snapshots
 from distillery.errors import Problem, SpecError
 from distillery.kube.client import Kube
 from distillery.planning.control import Control
-from distillery.planning.plan import Plan, build_plan
+from distillery.planning.plan import Plan, build_plan, recipes_of
 from distillery.planning.profile import BuiltinProfile, Profile, effective_storage
 from distillery.planning.record import JobRef
 
@@ -50,12 +50,11 @@ class Intake:
         """
         ref = ref_of(document)
         job = _parsed(document)
-        recipes = build_plan(job, ref.uid, "", reruns=control.reruns).recipes
-        begun = Begun(ref, job, control, recipes)
+        begun = Begun(ref, job, control)
         snapshot = await self._snapshots.kept(begun, status.profile)
         if snapshot is None:
             _judge(document)
-            snapshot = await self._snapshots.taken(begun)
+            snapshot = await self._snapshots.taken(begun, recipes_of(job, control.reruns))
         storage = effective_storage(job.spec, snapshot.profile)
         if storage is None:
             repair = "write storage: {uri: s3://bucket/prefix, …}, or name a profile that has one"

@@ -118,10 +118,10 @@ class Reconciler:
             subject.snapshot.since,
             shapes(subject, facts),
         )
-        decision = decide(subject.plan, observed, facts.now)
+        decision = decided = decide(subject.plan, observed, facts.now)
 
-        def status(decided: Decision) -> Status:
-            told = status_of(subject.plan, observed, decided, look.before, facts.now)
+        def status(chosen: Decision) -> Status:
+            told = status_of(subject.plan, observed, chosen, look.before, facts.now)
             return told.model_copy(update={"profile": subject.snapshot.status})
 
         look.known = status(decision)
@@ -132,7 +132,9 @@ class Reconciler:
             decision = await self._publish(look, decision)
         elif trouble is not None and isinstance(decision, Wait) and self._is_worth_telling(look, trouble):
             decision = replace(decision, message=f"{decision.message}; but {explained(trouble)}")
-        looks += [*more, await self._write(look, status(decision))]
+        if decision is not decided:
+            look.known = status(decision)
+        looks += [*more, await self._write(look, look.known)]
         if trouble is not None:
             raise trouble
         return _soonest(looks)

@@ -57,7 +57,6 @@ class Begun:
     ref: JobRef
     job: DistillationJob
     control: Control
-    recipes: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -86,7 +85,7 @@ class Snapshots:
         kept = _read(await self._find(begun))
         return kept if kept is not None and kept.status == vouched else None
 
-    async def taken(self, begun: Begun) -> Snapshot:
+    async def taken(self, begun: Begun, recipes: Mapping[str, str]) -> Snapshot:
         """Return the profile and the recipes of now, kept from now on.
 
         What cannot be used is not kept: when the profile is repaired, the job is judged again.
@@ -104,7 +103,7 @@ class Snapshots:
             if kept is not None and kept.profile == profile:
                 return kept  # the status that would vouch for it was not written
             await self._kube.delete(CONFIG_MAPS, name, ref.namespace, uid=found["metadata"]["uid"])
-        body = snapshot_map(ref, name, profile, begun.recipes)
+        body = snapshot_map(ref, name, profile, recipes)
         try:
             made = _read(await self._kube.create(CONFIG_MAPS, body))
         except Exists:

@@ -44,13 +44,24 @@ class Plan:
         return f"{self.storage_uri}/{layout.writer(outcome.stage, outcome.identity, outcome.writer)}{name}"
 
 
+def recipes_of(job: DistillationJob, reruns: Mapping[StageName, str]) -> dict[str, str]:
+    """Return the recipe of each stage, as this release makes it.
+
+    Args:
+        job: the validated object.
+        reruns: latched rerun requests by stage; each makes that stage's recipe a new one.
+    """
+    return {
+        stage.name: recipe_of(stage, stage.from_spec(job.spec), reruns.get(stage.name)) for stage in STAGES
+    }
+
+
 def build_plan(
     job: DistillationJob,
     uid: str,
     storage_uri: str,
     *,
     until: StageName | None = None,
-    reruns: Mapping[StageName, str] | None = None,
     recipes: Mapping[str, str] | None = None,
 ) -> Plan:
     """Build the plan of a job.
@@ -60,17 +71,15 @@ def build_plan(
         uid: of the object (locally the workdir's id); names the ledger.
         storage_uri: where artifacts lie, for links in the status.
         until: leave out the stages after this one.
-        reruns: latched rerun requests by stage; each makes that stage's recipe a new one.
         recipes: by stage, to be taken instead of those that this release makes.
     """
     spec_digest = digest(job.spec.model_dump(mode="json", by_alias=True, exclude_none=True))
-    requested = reruns or {}
     params = {stage.name: stage.from_spec(job.spec) for stage in STAGES}
     given = recipes or {}
     chain = [
         StageRecipe(
             stage=stage.name,
-            recipe=given.get(stage.name) or recipe_of(stage, params[stage.name], requested.get(stage.name)),
+            recipe=given.get(stage.name) or recipe_of(stage, params[stage.name], None),
             consumes=list(stage.consumes),
         )
         for stage in STAGES

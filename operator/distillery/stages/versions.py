@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from pydantic import BaseModel
@@ -38,18 +39,23 @@ def since(field: FieldInfo) -> list[Since]:
     return [mark for mark in field.metadata if isinstance(mark, Since)]
 
 
+@cache  # a plan is made at every look at a job
+def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo, list[Since]]]:
+    return [(name, field, since(field)) for name, field in model.model_fields.items()]
+
+
 def _versions(value: object) -> Iterator[int]:
     match value:
         case BaseModel():
-            for name, field in type(value).model_fields.items():
+            for name, field, marks in _fields(type(value)):
                 held = getattr(value, name)
-                yield from (mark.version for mark in since(field) if _is_used(mark, field, held))
+                yield from (mark.version for mark in marks if _is_used(mark, field, held))
                 yield from _versions(held)
+        case None | str() | bytes() | int() | float():
+            return
         case Mapping():
             for held in value.values():
                 yield from _versions(held)
-        case str() | bytes():
-            return
         case Sequence() | set() | frozenset():
             for held in value:
                 yield from _versions(held)
