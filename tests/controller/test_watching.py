@@ -10,7 +10,7 @@ from distillery.controller import handlers as module
 from distillery.controller.cache import Cache
 from distillery.controller.handlers import Handlers, watch
 from distillery.controller.queue import WorkQueue
-from distillery.kube import paging, session
+from distillery.kube import backoff, paging, session
 from distillery.kube.resources import DISTILLATION_JOBS, PODS, RAY_JOBS
 from distillery.manifests.metadata import JOB_UID_LABEL
 from kube.api_double import says
@@ -23,9 +23,9 @@ OPENED = []
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(session, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(session, "LONGEST_PAUSE", 0.05)
-    monkeypatch.setattr(session, "SHORT_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(backoff, "SHORT_PAUSE", 0.01)
 
     async def opened(*given):
         made = await session.open_session(*given)
@@ -299,7 +299,7 @@ def test_pages_shrink_to_what_can_be_held_and_nothing_is_left_out(tmp_path, monk
 
 
 def test_a_watch_that_only_fails_is_not_asked_for_in_a_hurry(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(session, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE", 0.2)
     double = WatchDouble()
     double.script(DISTILLATION_JOBS, watches=[raw_lines(ENDS["500"])] * 500)
 

@@ -178,8 +178,8 @@ def test_deleting_what_is_gone_or_was_replaced_by_another_is_fine(tmp_path):
 def test_a_watch_lists_follows_and_goes_on_after_broken_lines_errors_and_forgotten_versions(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("distillery.kube.watching.SHORT_PAUSE", 0.0)
-    monkeypatch.setattr("distillery.kube.watching.LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("distillery.kube.backoff.SHORT_PAUSE", 0.0)
+    monkeypatch.setattr("distillery.kube.backoff.LONGEST_PAUSE", 0.0)
     script = Script(
         says(page(item("a"), item("b"), version=10)),
         streams(

@@ -49,9 +49,11 @@ class PageSize:
         """Return how large a page may be; a single object may be as large as any answer."""
         return PAGE_BYTES if size > 1 else MOST_BYTES
 
-    def shrink(self, size: int) -> None:
-        """A page of `size` was too large or took too long."""
+    def shrink(self, size: int, error: TooLarge | TooSlow) -> None:
+        """A page of `size` was too large or took too long. Raises: `error` if a smaller one is not worth a try now."""
         self._most = max(1, size // 4)
+        if size == 1 or isinstance(error, TooSlow):
+            raise error
 
     def grow(self, size: int) -> None:
         """A page of `size` was fine."""
@@ -91,9 +93,7 @@ class Listing:
             try:
                 page = await self._transport.ask(request, self._page(view), self._sizes.most_bytes(asked))
             except (TooLarge, TooSlow) as error:
-                self._sizes.shrink(asked)
-                if asked == 1 or isinstance(error, TooSlow):
-                    raise
+                self._sizes.shrink(asked, error)
                 continue
             self._sizes.grow(asked)
             yield page.items

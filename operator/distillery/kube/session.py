@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -23,12 +22,15 @@ from aiohttp.client_middlewares import ClientHandlerType
 from kubernetes.aio.client import ApiClient
 
 from distillery.errors import DistilleryError
+from distillery.kube import backoff as pauses
+from distillery.kube.backoff import Backoff
 from distillery.kube.connection import USER_AGENT, open_client
 from distillery.kube.decoding import decoded, relieved
-from distillery.kube.errors import Expired, Unavailable, answer_error, watch_error
+from distillery.kube.errors import Expired, Unavailable, answer_error
 from distillery.kube.paging import MOST_OBJECTS, Object, PageSize, page_of
 from distillery.kube.resources import Resource
-from distillery.kube.transport import MOST_BYTES, TooLarge, TooSlow, at_most, lines_of
+from distillery.kube.transport import MOST_BYTES, TooLarge, TooSlow, at_most, lines_of, unavailable
+from distillery.kube.watching import event_of
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +38,6 @@ View = Callable[[Object], Object | None]
 """What is wanted of an object, as JSON with its metadata; None: nothing at all."""
 
 ANSWER_SECONDS = 30.0
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-SHORT_PAUSE = 0.2
-"""Before a watch goes on that ended in order: a server that ends each at once must not be hammered."""
 CHANGES = frozenset({"ADDED", "MODIFIED", "DELETED"})
 ROOTS = {"/api": "versions", "/apis": "groups"}
 """Documents of discovery and the list that is in each; any other has `resources`."""
@@ -59,13 +57,13 @@ async def open_session(
         headers={"User-Agent": USER_AGENT},
         proxy=rest.proxy,
         trust_env=True,
-        response_class=_Answer,
-        middlewares=[_Patience(client, views).send],
+        response_class=_Response,
+        middlewares=[_Middleware(client, views).send],
     )
     return session, client.configuration.host, namespace
 
 
-class _Answer(aiohttp.ClientResponse):
+class _Response(aiohttp.ClientResponse):
     """An answer that was read and found usable before anybody asks for its JSON."""
 
     document: Any = None
@@ -75,33 +73,14 @@ class _Answer(aiohttp.ClientResponse):
         return self.document
 
 
-class _Backoff:
-    """Pauses that grow while nothing succeeds."""
-
-    def __init__(self) -> None:
-        self._pause = 0.0
-
-    def reset(self) -> None:
-        """Something succeeded."""
-        self._pause = 0.0
-
-    async def wait(self, error: Exception | str) -> None:
-        """Tell what failed and wait."""
-        self._pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, self._pause * 2))
-        asked = error.retry_after if isinstance(error, Unavailable) else None
-        pause = max(asked or 0.0, self._pause * random.uniform(0.5, 1.0))
-        log.warning("%s; again in %.1f s", error, pause)
-        await asyncio.sleep(pause)
-
-
-class _Patience:
+class _Middleware:
     """Sends the requests of a session until there is an answer that can be used."""
 
     def __init__(self, client: ApiClient, views: Mapping[Resource, View]) -> None:
         self._client = client
         self._views = views
         self._sizes: dict[str, PageSize] = defaultdict(PageSize)
-        self._backoffs: dict[tuple[str, bool], _Backoff] = {}
+        self._backoffs: dict[tuple[str, bool], Backoff] = {}
 
     async def send(
         self, request: aiohttp.ClientRequest, handler: ClientHandlerType
@@ -109,7 +88,7 @@ class _Patience:
         """Return a usable answer, however long that takes."""
         path = request.url.path
         watches = "watch" in request.url.query
-        backoff = self._backoffs.setdefault((path, watches), _Backoff())
+        backoff = self._backoffs.setdefault((path, watches), Backoff())
         while True:
             try:
                 if watches:
@@ -123,12 +102,12 @@ class _Patience:
                     raise aiohttp.ClientPayloadError(str(error)) from None
                 # Without a version the watch begins with all there is.
                 request.url = request.url.without_query_params("resourceVersion")
-                await backoff.wait(error)
+                await _wait(backoff, error)
             except DistilleryError as error:
-                await backoff.wait(error)
+                await _wait(backoff, error)
 
-    async def _read(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> _Answer:
-        path, what = request.url.path, f"GET {request.url.path}"
+    async def _read(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> _Response:
+        path = request.url.path
         view = self._view(path)
         if view is None:
             return await self._understood(request, handler, partial(_discovery, path), MOST_BYTES)
@@ -142,10 +121,8 @@ class _Patience:
                     request, handler, partial(_list, view), sizes.most_bytes(size)
                 )
             except (TooLarge, TooSlow) as error:
-                log.info("%s: pages of %d are too large", what, size)
-                sizes.shrink(size)
-                if size == 1 or isinstance(error, TooSlow):
-                    raise
+                log.info("GET %s: pages of %d are too large", path, size)
+                sizes.shrink(size, error)
                 continue
             sizes.grow(size)
             return answer
@@ -156,16 +133,13 @@ class _Patience:
         handler: ClientHandlerType,
         view: Callable[[Any], Any],
         most: int,
-    ) -> _Answer:
+    ) -> _Response:
         """Return an answer with its document. Raises: the errors of kube/errors.py."""
         what = f"GET {request.url.path}"
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await self._answer(request, handler)
-                async with answer:
-                    body = await at_most(answer, most, what)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _unavailable(what, error) from error
+        async with _in_time(what):
+            answer = await self._answer(request, handler)
+            async with answer:
+                body = await at_most(answer, most, what)
         try:
             answer.document = await decoded(body, view if answer.status != 404 else _anything)
         except (ValueError, MemoryError, RecursionError) as error:
@@ -173,19 +147,16 @@ class _Patience:
         return answer
 
     async def _watch(
-        self, request: aiohttp.ClientRequest, handler: ClientHandlerType, backoff: _Backoff
-    ) -> _Answer:
+        self, request: aiohttp.ClientRequest, handler: ClientHandlerType, backoff: Backoff
+    ) -> _Response:
         what = f"watch {request.url.path}"
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer = await self._answer(request, handler)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise _unavailable(what, error) from error
+        async with _in_time(what):
+            answer = await self._answer(request, handler)
         view = self._view(request.url.path) or dict
         answer.content = cast(Any, _Events(what, answer.content, view, backoff))
         return answer
 
-    async def _answer(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> _Answer:
+    async def _answer(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> _Response:
         """Send a request once. Raises: the errors of kube/errors.py for what is no success."""
         headers: dict[str, str] = {}
         # The library reads a rotating token anew and runs what a kubeconfig names for a login.
@@ -195,7 +166,7 @@ class _Patience:
         request.headers.update(headers)
         if server_name := self._client.configuration.tls_server_name:
             request.server_hostname = server_name
-        answer = cast(_Answer, await handler(request))
+        answer = cast(_Response, await handler(request))
         if answer.status == 404 and self._view(request.url.path) is None:
             return answer  # a group that is not installed: Kopf knows what to do
         if not 200 <= answer.status <= 299:
@@ -219,7 +190,7 @@ class _Patience:
 class _Events:
     """The lines of a watch: every one an event that Kopf can use. Anything else of the stream stays as it is."""
 
-    def __init__(self, what: str, stream: aiohttp.StreamReader, view: View, backoff: _Backoff) -> None:
+    def __init__(self, what: str, stream: aiohttp.StreamReader, view: View, backoff: Backoff) -> None:
         self._what = what
         self._stream = stream
         self._view = view
@@ -240,9 +211,9 @@ class _Events:
                     if event is not None:
                         heard = True
                         yield json.dumps(event).encode() + b"\n"
-            if heard or time.monotonic() - started > 2 * FIRST_PAUSE:
+            if heard or time.monotonic() - started > 2 * pauses.FIRST_PAUSE:
                 self._backoff.reset()
-                await asyncio.sleep(SHORT_PAUSE)
+                await asyncio.sleep(pauses.SHORT_PAUSE)
                 return
         except Expired as error:
             log.info("%s", error)
@@ -254,7 +225,7 @@ class _Events:
             wrong = f"a broken line: {error}"
         if heard:
             self._backoff.reset()
-        await self._backoff.wait(wrong if isinstance(wrong, DistilleryError) else f"{self._what}: {wrong}")
+        await _wait(self._backoff, wrong if isinstance(wrong, DistilleryError) else f"{self._what}: {wrong}")
 
     async def _read(self, line: bytes) -> Object | None:
         try:
@@ -265,12 +236,7 @@ class _Events:
 
     def _event(self, value: Any) -> Object | None:
         """Return an event as Kopf may see it; of what has no view, or is unknown, just the version."""
-        try:
-            kind, item = value["type"], value["object"]
-        except (KeyError, TypeError):
-            raise ValueError("it is no event") from None
-        if kind == "ERROR":
-            raise watch_error(self._what, item)
+        kind, item = event_of(self._what, value)
         if not isinstance(item, dict):
             raise ValueError("it is an event without an object")
         metadata = item.get("metadata")
@@ -283,9 +249,21 @@ class _Events:
         return None
 
 
-def _unavailable(what: str, error: Exception) -> Unavailable:
-    kind = TooSlow if isinstance(error, TimeoutError) else Unavailable
-    return kind(what, f"{type(error).__name__} {error}".strip())
+@asynccontextmanager
+async def _in_time(what: str) -> AsyncIterator[None]:
+    """Give a request so much time. Raises: Unavailable if it takes longer, or its connection breaks."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            yield
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise unavailable(what, error) from error
+
+
+async def _wait(backoff: Backoff, error: Exception | str) -> None:
+    """Tell what failed and wait."""
+    pause = backoff.after(error)
+    log.warning("%s; again in %.1f s", error, pause)
+    await asyncio.sleep(pause)
 
 
 def _seen(view: View, item: Object) -> Object | None:

@@ -146,12 +146,17 @@ class Transport:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if status is None:
                 self._count(asked, None, started)
-            kind = TooSlow if isinstance(error, TimeoutError) else Unavailable
-            raise kind(asked.what, f"{type(error).__name__} {error}".strip()) from error
+            raise unavailable(asked.what, error) from error
 
     def _count(self, asked: Request, status: int | None, started: float) -> None:
         if self._on_call is not None:
             self._on_call(asked.verb, asked.plural, status, time.monotonic() - started)
+
+
+def unavailable(what: str, error: Exception) -> Unavailable:
+    """Return the error for a request whose connection broke, or that took too long."""
+    kind = TooSlow if isinstance(error, TimeoutError) else Unavailable
+    return kind(what, f"{type(error).__name__} {error}".strip())
 
 
 def _an_object(value: Any) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from distillery.errors import TransientError
+from distillery.kube import backoff
+from distillery.kube.backoff import Backoff
 from distillery.kube.decoding import decoded, relieved
 from distillery.kube.errors import Expired, Unavailable, watch_error
 from distillery.kube.paging import Listing
@@ -20,9 +21,6 @@ Event = tuple[str, dict[str, Any]]
 
 SERVER_SECONDS = 300
 """How long the server keeps one connection; then the watch goes on from where it was."""
-SHORT_PAUSE = 0.2
-"""Before a watch goes on that ended in order: a server that ends each at once must not be hammered."""
-LONGEST_PAUSE = 30.0
 
 
 class Watching:
@@ -41,7 +39,7 @@ class Watching:
 
         Ends only by an error that no repetition mends (NotFound, Refused, Unusable).
         """
-        pause = 0.0
+        pauses = Backoff()
         while True:
             try:
                 if not self._version:
@@ -49,17 +47,15 @@ class Watching:
                         yield event
                 async with aclosing(self._followed()) as events:
                     async for event in events:
-                        pause = 0.0
+                        pauses.reset()
                         yield event
-                delay = SHORT_PAUSE
+                pause = backoff.SHORT_PAUSE
             except Expired:
                 self._version = ""
-                delay = SHORT_PAUSE
+                pause = backoff.SHORT_PAUSE
             except TransientError as error:
-                pause = min(LONGEST_PAUSE, max(1.0, pause * 2))
-                asked = error.retry_after if isinstance(error, Unavailable) else None
-                delay = max(asked or 0.0, pause * random.uniform(0.5, 1.0))
-            await asyncio.sleep(delay)
+                pause = pauses.after(error)
+            await asyncio.sleep(pause)
 
     async def _listed(self) -> list[Event]:
         listing = Listing(self._transport, self._resource, self._path, self._query)
@@ -99,13 +95,8 @@ class Watching:
                     yield kind, item
 
     def _event(self, value: Any) -> Event:
-        try:
-            kind, item = value["type"], value["object"]
-        except (KeyError, TypeError):
-            raise ValueError("it is no event") from None
-        if kind == "ERROR":
-            raise watch_error(f"watch {self._path}", item)
-        return str(kind), relieved(item) if isinstance(item, dict) else {}
+        kind, item = event_of(f"watch {self._path}", value)
+        return kind, relieved(item) if isinstance(item, dict) else {}
 
     def _remember(self, item: dict[str, Any]) -> bool:
         """Note what is left to tell of an object when it is gone. Returns: False if it is not one that has a name."""
@@ -115,3 +106,17 @@ class Watching:
         kept = ("namespace", "name", "uid", "labels", "ownerReferences")
         self._known[metadata["uid"]] = {key: metadata[key] for key in kept if key in metadata}
         return True
+
+
+def event_of(what: str, value: Any) -> tuple[str, Any]:
+    """Return the type and the object of an event.
+
+    Raises: ValueError if it is none; Expired or Unavailable for what an ERROR event says. Args: `what` was watched.
+    """
+    try:
+        kind, item = value["type"], value["object"]
+    except (KeyError, TypeError):
+        raise ValueError("it is no event") from None
+    if kind == "ERROR":
+        raise watch_error(what, item)
+    return str(kind), item
