@@ -14,7 +14,7 @@ import pytest
 from distillery.api.yaml import load_yaml
 from distillery.errors import TransientError
 from distillery.kube.client import Kube
-from distillery.kube.errors import Exists, Expired, NotFound, Refused, Stale, Unavailable, Unusable
+from distillery.kube.errors import Exists, Expired, Forbidden, NotFound, Stale, Unavailable, Unusable
 from distillery.kube.resources import (
     CONFIG_MAPS,
     DISTILLATION_JOBS,
@@ -189,7 +189,7 @@ def test_an_account_without_rights_is_refused_and_one_with_a_token_gets_what_it_
         async with Kube.connect(str(kubeconfig)) as kube:
             assert kube.namespace == namespace
             for work in denied(kube, namespace):
-                with pytest.raises(Refused, match="worker"):
+                with pytest.raises(Forbidden, match="worker"):
                     await work()
 
     asyncio.run(scene())

@@ -16,7 +16,7 @@ import children
 from distillery.api.v1alpha1.common import Storage
 from distillery.api.yaml import load_yaml
 from distillery.kube.client import Kube
-from distillery.kube.errors import Refused, Stale
+from distillery.kube.errors import Forbidden, Stale
 from distillery.kube.resources import (
     CONFIG_MAPS,
     DISTILLATION_JOBS,
@@ -126,7 +126,7 @@ def test_a_head_pod_can_read_its_record_and_write_its_reports_and_nothing_else(
                 },
             }
             for deed, attempt in forbidden.items():
-                with pytest.raises(Refused):
+                with pytest.raises(Forbidden):
                     print(deed, await attempt)
 
     asyncio.run(scene())

@@ -1,7 +1,7 @@
 import asyncio
 
 from distillery.controller.events import BURST, MAX_MESSAGE, Events
-from distillery.kube.errors import Exists, Refused
+from distillery.kube.errors import Exists, Forbidden
 
 JOB = {
     "apiVersion": "distillery.dev/v1alpha1",
@@ -19,7 +19,7 @@ class Server:
 
     async def create(self, _resource, body):
         if self.refuse:
-            raise Refused("create events", "the namespace terminates")
+            raise Forbidden("create events", "the namespace terminates")
         name = body["metadata"]["name"]
         if name in self.events:
             raise Exists(name)

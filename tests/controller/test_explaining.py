@@ -6,8 +6,7 @@ import pytest
 
 from distillery.controller.explaining import explained, is_lasting, reason_of
 from distillery.errors import TransientError
-from distillery.kube.errors import Exists, Expired, NotFound, Stale, Unavailable, Unusable
-from distillery.kube.errors import Refused as Forbidden
+from distillery.kube.errors import Exists, Expired, Forbidden, NotFound, Stale, Unavailable, Unusable
 
 CORE = "/api/v1/namespaces/support"
 OURS = "/apis/distillery.dev/v1alpha1"

@@ -14,8 +14,7 @@ from controller_world import NAME, NAMESPACE, World, ended
 from distillery.api.v1alpha1.conditions import Condition, ConditionType, find_condition
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.reconcile import Reconciler
-from distillery.kube.errors import Exists, NotFound, Stale, Unavailable, Unusable
-from distillery.kube.errors import Refused as Forbidden
+from distillery.kube.errors import Exists, Forbidden, NotFound, Stale, Unavailable, Unusable
 from distillery.kube.resources import (
     CONFIG_MAPS,
     DISTILLATION_JOBS,

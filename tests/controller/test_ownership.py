@@ -371,7 +371,7 @@ def test_an_operator_that_may_not_mend_says_what_differs_and_goes_on_once_it_doe
 
         async def forbidden(resource: Resource, body: Object) -> Object:
             if resource is ROLES:
-                raise kube_errors.Refused("roles", 'roles "x" is forbidden')
+                raise kube_errors.Forbidden("roles", 'roles "x" is forbidden')
             return await replace(resource, body)
 
         async def nothing(assignment: Assignment, **fields: Any) -> None:

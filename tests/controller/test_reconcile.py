@@ -674,7 +674,7 @@ def test_what_runs_goes_on_while_its_profile_is_away_and_stops_on_request() -> N
     [
         (NotFound("rayjobs", "", True), "rayjobs: this kind is not installed → install KubeRay"),
         (
-            kube_errors.Refused("rayjobs", "exceeded quota: team"),
+            kube_errors.Forbidden("rayjobs", "exceeded quota: team"),
             "rayjobs: exceeded quota: team → raise the quota of the namespace, or delete what is not needed",
         ),
         (Unavailable("rayjobs", "500 webhook timed out"), "rayjobs: 500 webhook timed out"),

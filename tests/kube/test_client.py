@@ -10,7 +10,16 @@ from distillery.errors import DistilleryError, TransientError
 from distillery.kube import paging
 from distillery.kube.client import Kube
 from distillery.kube.connection import open_client
-from distillery.kube.errors import Exists, Expired, NoCluster, NotFound, Refused, Stale, Unavailable, Unusable
+from distillery.kube.errors import (
+    Exists,
+    Expired,
+    Forbidden,
+    NoCluster,
+    NotFound,
+    Stale,
+    Unavailable,
+    Unusable,
+)
 from distillery.kube.resources import (
     CONFIG_MAPS,
     DISTILLATION_JOBS,
@@ -53,8 +62,8 @@ ANSWERS = [
     (409, "AlreadyExists", "thing", "create", Exists),
     (409, "Conflict", "thing", "update", Stale),
     (410, "Expired", None, "get", Expired),
-    (401, "Unauthorized", None, "get", Refused),
-    (403, "Forbidden", "thing", "create", Refused),
+    (401, "Unauthorized", None, "get", Forbidden),
+    (403, "Forbidden", "thing", "create", Forbidden),
     (400, "BadRequest", None, "create", Unusable),
     (422, "Invalid", "thing", "create", Unusable),
     (429, "TooManyRequests", None, "get", Unavailable),
@@ -225,7 +234,7 @@ def test_a_watch_ends_by_an_error_that_repetition_does_not_mend(tmp_path):
         async with connected(script, tmp_path) as kube, aclosing(kube.watch(CONFIG_MAPS)) as events:
             await anext(events)
 
-    with pytest.raises(Refused):
+    with pytest.raises(Forbidden):
         asked(scene())
 
 

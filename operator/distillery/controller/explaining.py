@@ -8,8 +8,7 @@ from distillery.api.showing import masked
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.errors import DistilleryError
 from distillery.kube import resources
-from distillery.kube.errors import NotFound, Unusable
-from distillery.kube.errors import Refused as Forbidden
+from distillery.kube.errors import Forbidden, NotFound, Unusable
 from distillery.kube.resources import Resource
 
 KINDS = {found.plural: found.kind for found in vars(resources).values() if isinstance(found, Resource)}

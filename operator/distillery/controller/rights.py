@@ -10,7 +10,7 @@ from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.belongings import Belongings
 from distillery.controller.refusal import Refused
 from distillery.kube.client import Kube
-from distillery.kube.errors import Refused as Forbidden
+from distillery.kube.errors import Forbidden
 from distillery.kube.resources import ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from distillery.manifests.rbac import account_of, role, role_binding, service_account
 from distillery.planning.observing import Facts, silent_at_work

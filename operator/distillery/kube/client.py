@@ -169,7 +169,7 @@ class Kube:
     ) -> AsyncGenerator[Event, None]:
         """Yield what there is as ADDED, then every change, for ever. Survives lost connections and forgotten versions.
 
-        Close it (`aclosing`) when leaving early. Raises: NotFound for the kind, Refused, Unusable.
+        Close it (`aclosing`) when leaving early. Raises: NotFound for the kind, Forbidden, Unusable.
         """
         if name is not None:
             fields = ",".join(filter(None, [fields, f"metadata.name={name}"]))

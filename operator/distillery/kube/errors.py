@@ -4,7 +4,7 @@
     Exists       create met an object of this name: read it, adopt it or report it
     Stale        the object changed since it was read: read again
     Expired      a resourceVersion or continue token is too old: list again
-    Refused      the API server does not allow it: rights, quota, a namespace that terminates
+    Forbidden    the API server does not allow it: rights, quota, a namespace that terminates
     Unusable     the API server will never accept this object: the message names the field
     Unavailable  a timeout, a lost connection, 429, 5xx: the same call may succeed later
     NoCluster    there is no usable kubeconfig
@@ -61,7 +61,7 @@ class Expired(_Answer):
     """The server no longer knows this resourceVersion or continue token."""
 
 
-class Refused(_Answer):
+class Forbidden(_Answer):
     """The API server does not allow it (401, 403)."""
 
 
@@ -103,7 +103,7 @@ def answer_error(
     if status == 410:
         return Expired(what, message)
     if status in (401, 403):
-        return Refused(what, message)
+        return Forbidden(what, message)
     if status in (408, 429) or status >= 500:
         return Unavailable(what, f"{status} {message}".strip(), _retry_after(headers))
     return Unusable(what, message or f"status {status}")

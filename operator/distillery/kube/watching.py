@@ -37,7 +37,7 @@ class Watching:
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the objects there are as ADDED, then every change. After a gap objects are repeated as MODIFIED.
 
-        Ends only by an error that no repetition mends (NotFound, Refused, Unusable).
+        Ends only by an error that no repetition mends (NotFound, Forbidden, Unusable).
         """
         pauses = Backoff()
         while True:

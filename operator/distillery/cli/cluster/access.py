@@ -14,7 +14,7 @@ from distillery.cli.cluster.options import Cluster
 from distillery.cli.cluster.session import NotReached
 from distillery.errors import DistilleryError, TransientError
 from distillery.kube.client import Kube, Object
-from distillery.kube.errors import NoCluster, NotFound, Refused, Unavailable, Unusable
+from distillery.kube.errors import Forbidden, NoCluster, NotFound, Unavailable, Unusable
 from distillery.kube.resources import DISTILLATION_JOBS, Resource
 from distillery.settings import Settings
 
@@ -75,7 +75,7 @@ class Access:
         """Look for the name in other namespaces, if that is allowed."""
         try:
             items = await self.kube.list(DISTILLATION_JOBS, fields=f"metadata.name={name}")
-        except (Refused, TransientError):
+        except (Forbidden, TransientError):
             return ""
         namespaces = sorted(item["metadata"]["namespace"] for item in items)
         return f"there is one in {' and '.join(namespaces[:3])}: add -n {namespaces[0]}" if namespaces else ""
@@ -83,7 +83,7 @@ class Access:
     async def _similar(self, name: str) -> str:
         try:
             items = await self.kube.list(DISTILLATION_JOBS, self.namespace)
-        except (Refused, TransientError):
+        except (Forbidden, TransientError):
             items = []
         names = sorted(item["metadata"]["name"] for item in items)
         similar = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -103,11 +103,11 @@ async def connected(cluster: Cluster, settings: Settings) -> AsyncIterator[Acces
             yield Access(cast(UserKube, kube), cluster, cluster.namespace or kube.namespace)
     except NoCluster as error:
         raise NotReached(fault_of(file, cluster.context, str(error))) from None
-    except (NotFound, Refused, Unusable, Unavailable) as error:
+    except (NotFound, Forbidden, Unusable, Unavailable) as error:
         raise DistilleryError(explain(error)) from None
 
 
-def explain(error: NotFound | Refused | Unusable | Unavailable) -> str:
+def explain(error: NotFound | Forbidden | Unusable | Unavailable) -> str:
     """Say what an answer of the API server means and what helps."""
     if isinstance(error, NotFound):
         return CRD_MISSING if error.kind_missing else f"not found: {error.message or error.what}"

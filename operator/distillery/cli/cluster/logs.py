@@ -15,7 +15,7 @@ from distillery.controller.intake import ref_of
 from distillery.controller.projection import project_cluster, project_pod, project_rayjob
 from distillery.errors import DistilleryError
 from distillery.kube.client import Object
-from distillery.kube.errors import Refused
+from distillery.kube.errors import Forbidden
 from distillery.kube.resources import PODS, RAY_CLUSTERS, RAY_JOBS
 from distillery.manifests.metadata import JOB_UID_LABEL
 from distillery.planning.children import Child, PodView
@@ -68,7 +68,7 @@ async def _own(access: Access, job: Object, heads: list[PodView], labels: str) -
     try:
         jobs = await access.kube.list(RAY_JOBS, access.namespace, labels=labels)
         clusters = await access.kube.list(RAY_CLUSTERS, access.namespace, labels=labels)
-    except Refused:
+    except Forbidden:
         print("note: whose pod it is goes by its labels: you may not list RayJobs", file=sys.stderr)
         return [view for view in heads if view.owner is not None and view.owner.group == RAY_GROUP]
     attempts, _ = await recorded_attempts(access, job)

@@ -6,7 +6,7 @@ from distillery.cli.cluster.access import Access
 from distillery.controller.intake import ref_of
 from distillery.controller.projection import project_object
 from distillery.kube.client import Object
-from distillery.kube.errors import Refused
+from distillery.kube.errors import Forbidden
 from distillery.kube.resources import CONFIG_MAPS
 from distillery.manifests.names import record_name
 from distillery.planning.ownership import owned_by
@@ -18,7 +18,7 @@ async def recorded_attempts(access: Access, job: Object) -> tuple[list[AttemptRe
     ref = ref_of(job)
     try:
         record = await access.kube.find(CONFIG_MAPS, record_name(ref), access.namespace)
-    except Refused:
+    except Forbidden:
         return [], f"you may not get ConfigMaps in namespace {access.namespace}"
     if record is not None and not owned_by(ref, project_object(record)):
         return [], f"ConfigMap {record_name(ref)} is not the operator's"
