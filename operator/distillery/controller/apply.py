@@ -26,7 +26,7 @@ from distillery.manifests.sizing import gpus_in, workers_of
 from distillery.planning.bookkeeping import Removal
 from distillery.planning.children import Child, RayJobView
 from distillery.planning.decision import Submit
-from distillery.planning.observing import Facts, is_live
+from distillery.planning.observing import Facts, is_live, silent_at_work
 from distillery.planning.ownership import children_of, controlled_by
 from distillery.planning.record import AttemptRecord, JobRef, Needs
 from distillery.stages.assignment import Assignment, attempt_key
@@ -68,8 +68,9 @@ class Applier:
         return _own(ref, record), _own(ref, reports)
 
     async def mend_rights(self, subject: Subject, facts: Facts) -> None:
-        """See to the rights of a worker that is silent. Raises: Refused."""
-        await self._rights.ensure_if_silent(subject.ref, subject.profile, facts)
+        """See to the rights when a worker that should be at work is not heard: it may lack them. Raises: Refused."""
+        if silent_at_work(facts):
+            await self._rights.ensure(subject.ref, subject.profile)
 
     async def write_record(
         self, record: dict[str, Any], entries: Mapping[str, AttemptRecord]

@@ -74,9 +74,9 @@ class Belongings:
             await self._kube.delete(CONFIG_MAPS, name, ref.namespace, uid=found["metadata"]["uid"])
 
 
-def is_own(ref: JobRef, document: dict[str, Any] | None) -> bool:
+def is_own(ref: JobRef, document: dict[str, Any]) -> bool:
     """Say whether a document is that of a job's own object."""
-    return document is not None and owned_by(ref, project_object(document))
+    return owned_by(ref, project_object(document))
 
 
 def _check(resource: Resource, ref: JobRef, found: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Events:
             await self._post(body)
         except DistilleryError as error:
             log.warning("an Event could not be posted: %s", error)
-        except Exception:
+        except Exception:  # the border of telling: what cannot be told must not hold a job up
             log.exception("an Event could not be posted")
 
     async def _post(self, body: dict[str, Any]) -> None:

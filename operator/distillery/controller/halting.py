@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
+from distillery.controller.look import LOOK_AGAIN_SECONDS
 from distillery.controller.observe import Observer
 from distillery.controller.refusal import Refused
 from distillery.planning.bookkeeping import noted, removals
 from distillery.planning.control import Control
 from distillery.planning.observing import is_live
 from distillery.planning.record import JobRef
-
-CHECKPOINT_SECONDS = 120.0
-"""For the last checkpoint; what the profile says is not at hand without a plan."""
-LOOK_AGAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +56,14 @@ class Halting:
         except Refused:
             return Halted()  # nothing is known without the record
         notes = noted(facts)
-        facts = replace(facts, entries={**facts.entries, **notes})
+        facts = facts.noting(notes)
         live = [entry for entry in facts.entries.values() if is_live(entry, facts)]
         reason = _reason(control, refused)
         for entry in live:
             if reason is not None and not entry.control:
                 notes |= self._applier.stop(entry, reason.value, refused.message, facts.now)
         await self._applier.write_record(record, notes)
-        gone, due = removals(replace(facts, entries={**facts.entries, **notes}), CHECKPOINT_SECONDS)
+        gone, due = removals(facts.noting(notes))
         await self._applier.remove(ref, gone)
         looks = [
             *([max(0.0, due - facts.now)] if due is not None else []),

@@ -22,6 +22,8 @@ from distillery.planning.status import status_without_plan
 
 log = logging.getLogger(__name__)
 
+LOOK_AGAIN_SECONDS = 30.0
+"""A job at work is looked at this often even if nothing is heard of it, and so is one of which something is left."""
 PASSING_FAULTS = 3
 """So many faults in a row are more than a hiccup of the API server."""
 

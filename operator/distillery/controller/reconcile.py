@@ -16,7 +16,7 @@ from distillery.controller.cache import Cache
 from distillery.controller.explaining import explained, reason_of
 from distillery.controller.halting import Halted, Halting
 from distillery.controller.intake import Intake, Subject
-from distillery.controller.look import Faults, Look
+from distillery.controller.look import LOOK_AGAIN_SECONDS, Faults, Look
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
 from distillery.controller.refusal import Refused
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 PAUSES = (0.0, 30.0, 120.0, 300.0)
 """After failures of an attempt in a row: together longer than a store or a teacher is usually away."""
-LOOK_AGAIN_SECONDS = 30.0
-"""A job at work is looked at this often even if nothing is heard of it."""
 LOOK_SOON_SECONDS = 1.0
 RETRY_REFUSED_SECONDS = 60.0
 
@@ -74,7 +72,7 @@ class Reconciler:
         look = Look.at(document, self._clock())
         try:
             later = await self._settle(look) if look.has_ended else await self._go_on(look)
-        except Exception as error:
+        except Exception as error:  # the border of a look: whatever ends it, people are told
             await self._tell_fault(look, error)
             raise
         self._faults.forget(look.ref.uid)
@@ -109,7 +107,7 @@ class Reconciler:
         look.complaints += complaints
         notes = noted(facts)
         look.complaints += _small(subject)
-        facts = replace(facts, entries={**facts.entries, **notes})
+        facts = facts.noting(notes)
         observed = observe(
             facts,
             subject.plan,
@@ -130,7 +128,11 @@ class Reconciler:
         more, trouble = await self._clear_away(look, subject, facts, observed)
         if isinstance(decision, Finish):
             decision = await self._publish(look, decision)
-        elif trouble is not None and isinstance(decision, Wait) and self._is_worth_telling(look, trouble):
+        elif (
+            trouble is not None
+            and isinstance(decision, Wait)
+            and self._faults.is_worth_telling(look, trouble)
+        ):
             decision = replace(decision, message=f"{decision.message}; but {explained(trouble)}")
         if decision is not decided:
             look.known = status(decision)
@@ -204,7 +206,7 @@ class Reconciler:
             halted = await self._halting.halt(look.ref, look.control, refused)
         except Exception as error:  # noqa: BLE001  told by the border of the look
             trouble = error
-            if self._is_worth_telling(look, error):
+            if self._faults.is_worth_telling(look, error):
                 message = f"{message}; and what runs cannot be seen to: {explained(error)}"
         after = status_without_plan(
             halted.shown_in(look.known),
@@ -226,12 +228,9 @@ class Reconciler:
         await self._telling.tell(look.document, look.before, after, look.complaints)
         return later
 
-    def _is_worth_telling(self, look: Look, error: Exception) -> bool:
-        return self._faults.is_worth_telling(look, error)
-
     async def _tell_fault(self, look: Look, error: Exception) -> None:
         """Say why a look could not be finished: in the status, or by an Event if the status is not to be had."""
-        if not self._is_worth_telling(look, error):
+        if not self._faults.is_worth_telling(look, error):
             return
         if not look.is_told and not look.has_ended:
             try:

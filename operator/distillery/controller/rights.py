@@ -13,7 +13,6 @@ from distillery.kube.client import Kube
 from distillery.kube.errors import Forbidden
 from distillery.kube.resources import ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS, Resource
 from distillery.manifests.rbac import account_of, role, role_binding, service_account
-from distillery.planning.observing import Facts, silent_at_work
 from distillery.planning.profile import Profile
 from distillery.planning.record import JobRef
 
@@ -39,11 +38,6 @@ class Rights:
         found = await self._same(ROLE_BINDINGS, ref, binding, "subjects")
         if found.get("roleRef") != binding["roleRef"]:  # which cannot be changed
             await self._mend(ROLE_BINDINGS, ref, binding, lambda: self._again(binding, found))
-
-    async def ensure_if_silent(self, ref: JobRef, profile: Profile, facts: Facts) -> None:
-        """Do the same when a worker that should be at work is not heard: it may lack its rights."""
-        if silent_at_work(facts):
-            await self.ensure(ref, profile)
 
     async def _same(
         self, resource: Resource, ref: JobRef, body: dict[str, Any], field: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from distillery.controller.apply import Applier
-from distillery.controller.look import Look
+from distillery.controller.look import LOOK_AGAIN_SECONDS, Look
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
 from distillery.controller.refusal import Refused
@@ -15,11 +14,6 @@ from distillery.planning.bookkeeping import noted, removals
 from distillery.planning.ended import outlived, settled_status, with_conflict
 from distillery.planning.observing import Facts
 from distillery.planning.record import AttemptRecord
-
-CHECKPOINT_SECONDS = 120.0
-"""For the last checkpoint of something that was told to stop; the profile is not read any more."""
-LOOK_AGAIN_SECONDS = 30.0
-"""While something of the last attempt is still there."""
 
 
 class Settled:
@@ -46,7 +40,7 @@ class Settled:
             complaints.append(damaged.message)
         look.complaints += complaints
         notes = noted(facts)
-        facts = replace(facts, entries={**facts.entries, **notes})
+        facts = facts.noting(notes)
         look.known = settled_status(look.before, look.control, facts)
         looks: list[float | None] = []
         trouble = None
@@ -80,7 +74,7 @@ class Settled:
         """Delete what did not end by itself, and what has been there for long enough."""
         found = [outlived(look.before, look.document["spec"], facts)]
         if record:  # without it nothing tells a leftover from what somebody wants to look into
-            found.append(removals(facts, CHECKPOINT_SECONDS))
+            found.append(removals(facts))
         for gone, _ in found:
             await self._applier.remove(look.ref, gone)
         looks = [None if due is None else due - facts.now for _, due in found]

@@ -21,6 +21,8 @@ MOST_CLUSTERS = 16
 MANY_REPORTS = 60
 """Each has at most 8 KiB: half of what a ConfigMap holds."""
 KEPT_REPORTS = 20
+CHECKPOINT_SECONDS = 120.0
+"""For the last checkpoint, where no profile that says it is at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _unseen(entry: AttemptRecord, children: Iterable[Child], gone: float) -> dic
     return {"gpu_seconds": entry.gpus * max(0.0, gone - begun)}
 
 
-def removals(facts: Facts, window: float) -> tuple[list[Removal], float | None]:
+def removals(facts: Facts, window: float = CHECKPOINT_SECONDS) -> tuple[list[Removal], float | None]:
     """Return the RayJobs that must go, and when to look again (seconds since the epoch).
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
@@ -38,6 +38,10 @@ class Facts:
     now: float
     parents: Parents = field(default_factory=Parents)
     lost: Sequence[PodView] = ()
+
+    def noting(self, notes: Mapping[str, AttemptRecord]) -> Facts:
+        """Return them with entries of the record as they are about to be written."""
+        return replace(self, entries={**self.entries, **notes})
 
     def of(self, key: str) -> tuple[Child, ...]:
         """Return the children of one attempt."""
