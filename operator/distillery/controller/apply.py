@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.controller.belongings import Belongings, is_own
 from distillery.controller.intake import Subject
-from distillery.controller.projection import project_cluster, project_pod, project_rayjob
+from distillery.controller.leftovers import Leftovers
 from distillery.controller.refusal import Refused, told
 from distillery.controller.rights import Rights
-from distillery.errors import SpecError, TransientError
+from distillery.errors import SpecError
 from distillery.kube.client import Kube
 from distillery.kube.errors import Unusable
-from distillery.kube.resources import CONFIG_MAPS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
+from distillery.kube.resources import CONFIG_MAPS, RAY_JOBS
 from distillery.manifests.configmap import assignment_map, record_map, reports_map
-from distillery.manifests.metadata import JOB_UID_LABEL
 from distillery.manifests.names import attempt_name, record_name, reports_name
 from distillery.manifests.rayjob import rayjob
 from distillery.manifests.shape import shape_of
 from distillery.manifests.sizing import gpus_in, workers_of
 from distillery.planning.bookkeeping import Removal
-from distillery.planning.children import Child, RayJobView
 from distillery.planning.decision import Submit
-from distillery.planning.observing import Facts, is_live, silent_at_work
-from distillery.planning.ownership import children_of, controlled_by
+from distillery.planning.observing import Facts, silent_at_work
 from distillery.planning.record import AttemptRecord, JobRef, Needs
 from distillery.stages.assignment import Assignment, attempt_key
 from distillery.stages.stage import StageName
@@ -35,12 +31,8 @@ from distillery.stages.versions import READERS
 
 log = logging.getLogger(__name__)
 
-C = TypeVar("C", bound=Child)
-
 OWN_SECTIONS = ("spec.storage", "spec.dataset", "spec.teacher", "spec.student")
 """Where mistakes of a job lie; those of a profile lie elsewhere."""
-LATEST = 5
-"""Attempts that are asked for by name: what is older was found gone before these were created."""
 
 
 class Applier:
@@ -50,6 +42,7 @@ class Applier:
         self._kube = kube
         self._belongings = Belongings(kube)
         self._rights = Rights(kube)
+        self._leftovers = Leftovers(kube)
 
     async def maps(self, subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return record and reports, made on first use together with the rights that workers need."""
@@ -106,7 +99,7 @@ class Applier:
         name = attempt_name(ref, run.stage, decision.attempt, decision.identity)
         assignment = _assignment(subject, decision)
         body = _rendered(subject, name, assignment)
-        await self._confirm_absence(ref, facts)
+        await self._leftovers.confirm_none(ref, facts)
         known = facts.entries.get(key)
         entry = known or _entry(subject, decision, name, gpus_in(body), facts.now)
         made = {"needs": _needs(subject, assignment), "shape": shape(subject, run.stage)}
@@ -138,48 +131,6 @@ class Applier:
             log.info("deleting RayJob %s: %s", removal.name, removal.reason)
             await self._kube.delete(RAY_JOBS, removal.name, ref.namespace, uid=removal.uid)
             await self._belongings.delete_assignment(ref, removal.name)
-
-    async def _confirm_absence(self, ref: JobRef, facts: Facts) -> None:
-        """Look past the cache: nothing of an attempt without a result may be left that could still work.
-
-        A list costs the API server the more the more there is in the namespace, so it is asked for only then.
-        """
-        doubtful = [entry for key, entry in facts.entries.items() if not facts.has_result(key)]
-        if not doubtful:
-            return
-        jobs = await self._listed(RAY_JOBS, ref, project_rayjob)
-        jobs += await self._without_labels(ref, doubtful, {job.name for job in jobs})
-        clusters = await self._listed(RAY_CLUSTERS, ref, project_cluster)
-        found: list[Child] = [*jobs, *clusters, *await self._listed(PODS, ref, project_pod)]
-        children = children_of(ref, found, facts.entries, facts.parents)
-        seen = replace(facts, children=children)
-        for entry in doubtful:
-            # The record may have been too quick to say that it has ended.
-            if is_live(entry.model_copy(update={"ended_at": None}), seen):
-                raise TransientError(f"something of {entry.name} is still there")
-
-    async def _listed(
-        self, resource: Resource, ref: JobRef, project: Callable[[dict[str, Any]], C]
-    ) -> list[C]:
-        """Return views of what carries the job's label: anybody may have put it on hundreds of pods of 1 MB."""
-        pages = self._kube.scan(resource, ref.namespace, view=project, labels=f"{JOB_UID_LABEL}={ref.uid}")
-        return [view async for page in pages for view in page]
-
-    async def _without_labels(
-        self, ref: JobRef, entries: Sequence[AttemptRecord], listed: set[str]
-    ) -> list[RayJobView]:
-        """Return RayJobs of the latest attempts whose labels somebody has removed: no list shows them.
-
-        To get an object by its name costs the API server next to nothing.
-        """
-        latest = sorted(entries, key=lambda entry: entry.started_at)[-LATEST:]
-        found = []
-        for name in (entry.name for entry in latest if entry.name not in listed):
-            document = await self._kube.find(RAY_JOBS, name, ref.namespace)
-            view = None if document is None else project_rayjob(document)
-            if view is not None and controlled_by(ref, view):
-                found.append(replace(view, managed=True, job_uid=ref.uid))
-        return found
 
 
 def _own(ref: JobRef, found: dict[str, Any] | None) -> dict[str, Any]:
