@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from distillery.planning.children import Child, ClusterView, PodView, RayJobView
-from distillery.planning.pods import SLOW_SECONDS, UNREADY_SECONDS, Pods
+from distillery.planning.pods import SLOW_SECONDS, UNREADY_SECONDS, AttemptPods
 
 KEY = "student.1"
 JOB = RayJobView("ns", "job", "rayjob-uid", "uid", KEY, created_at=11.0, deployment_status="Running")
@@ -18,8 +18,8 @@ QUEUED = replace(JOB, suspended=True)
 HELD = replace(CLUSTER, refusal="exceeded quota", held=True)
 
 
-def pods(*children: Child, lost: tuple[PodView, ...] = (), now: float = 20.0) -> Pods:
-    return Pods.of("student", children, lost, now)
+def pods(*children: Child, lost: tuple[PodView, ...] = (), now: float = 20.0) -> AttemptPods:
+    return AttemptPods.of("student", children, lost, now)
 
 
 @pytest.mark.parametrize(

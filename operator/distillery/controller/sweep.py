@@ -32,7 +32,7 @@ RETRY_SECONDS = 15.0
 KIND_SECONDS = 30.0
 """While a kind is missing, how often it is looked for."""
 
-VIEWS: dict[str, type[Child]] = {"RayJob": RayJobView, "RayCluster": ClusterView, "Pod": PodView}
+CHILD_TYPES: dict[str, type[Child]] = {"RayJob": RayJobView, "RayCluster": ClusterView, "Pod": PodView}
 INSTALLED = (DISTILLATION_JOBS, DISTILLATION_PROFILES, RAY_JOBS, RAY_CLUSTERS)
 """Kinds that somebody has to install."""
 
@@ -127,7 +127,7 @@ class Sweeper:
         for namespace in self._namespaces:
             async for page in self._kube.scan(resource, namespace, view=project, labels=JOB_UID_LABEL):
                 views += page
-        for family in self._cache.relist(VIEWS[resource.kind], views, mark):
+        for family in self._cache.relist(CHILD_TYPES[resource.kind], views, mark):
             self._handlers.touch(*family)
 
     async def _missing_kinds(self) -> set[Resource]:

@@ -12,7 +12,7 @@ from distillery.planning.failures import WATCHDOGS, worker_refusal
 from distillery.planning.observed import Attempt, Observed, Patience
 from distillery.planning.ownership import Parents
 from distillery.planning.plan import Plan
-from distillery.planning.pods import Pods
+from distillery.planning.pods import AttemptPods
 from distillery.planning.record import AttemptRecord
 from distillery.stages.report import Failure, Outcome, Report
 from distillery.stages.stage import StageName
@@ -47,10 +47,10 @@ class Facts:
         """Return the children of one attempt."""
         return tuple(child for child in self.children if child.key == key)
 
-    def pods(self, entry: AttemptRecord) -> Pods:
+    def pods(self, entry: AttemptRecord) -> AttemptPods:
         """Return the children of one attempt, sorted."""
         lost = [pod for pod in self.lost if pod.key == entry.key]
-        return Pods.of(entry.stage, self.of(entry.key), lost, self.now)
+        return AttemptPods.of(entry.stage, self.of(entry.key), lost, self.now)
 
     def knows(self, key: str) -> bool:
         """Say whether anything of an attempt was ever seen; else it was recorded and never created."""

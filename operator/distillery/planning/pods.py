@@ -20,7 +20,7 @@ UNREADY_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pods:
+class AttemptPods:
     """What belongs to one attempt.
 
     `ending` are Ray clusters that are being deleted, `lost` pods that are gone although their Ray cluster is there.
@@ -35,7 +35,9 @@ class Pods:
     now: float
 
     @classmethod
-    def of(cls, stage: StageName, children: Sequence[Child], lost: Sequence[PodView], now: float) -> Pods:
+    def of(
+        cls, stage: StageName, children: Sequence[Child], lost: Sequence[PodView], now: float
+    ) -> AttemptPods:
         """Sort an attempt's children; the head first, since the workers wait for it."""
         every = [child for child in children if isinstance(child, ClusterView)]
         clusters = tuple(cluster for cluster in every if not cluster.terminating)
