@@ -14,7 +14,6 @@ from distillery.manifests.sizing import (
     WORKERS,
     cores_of,
     fit_resources,
-    gpus_of,
     ray_start_params,
     shared_memory,
     wanted_resources,
@@ -70,7 +69,6 @@ def test_only_teacher_and_student_have_workers() -> None:
         student={"workers": {"replicas": 4, "resources": {"nvidia.com/gpu": 2}}},
     )
     assert [workers_of(spec, stage) for stage in STAGE_NAMES] == [0, 2, 0, 4, 0]
-    assert [gpus_of(spec, stage) for stage in STAGE_NAMES] == [0, 0, 0, 8, 0]
     assert [workers_of(make_spec(), stage) for stage in STAGE_NAMES] == [0] * 5
 
 

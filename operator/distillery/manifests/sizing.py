@@ -46,12 +46,6 @@ def workers_of(spec: DistillationJobSpec, stage: StageName) -> int:
     return workers.replicas if workers is not None else 0
 
 
-def gpus_of(spec: DistillationJobSpec, stage: StageName) -> int:
-    """Return how many GPUs the spec asks for in a stage: replicas × GPUs of each."""
-    workers = workers_in(spec, stage)
-    return workers.replicas * gpus_of_worker(workers.resources) if workers is not None else 0
-
-
 def wanted_resources(spec: DistillationJobSpec, stage: StageName) -> Resources:
     """Return what the spec says about each worker pod of a stage.
 
