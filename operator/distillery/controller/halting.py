@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.api.v1alpha1.status import Status
 from distillery.controller.apply import Applier
-from distillery.controller.look import LOOK_AGAIN_SECONDS
+from distillery.controller.look import LOOK_AGAIN_SECONDS, soonest
 from distillery.controller.observe import Observer
 from distillery.controller.refusal import Refused
 from distillery.planning.bookkeeping import noted, removals
@@ -65,11 +65,8 @@ class Halting:
         await self._applier.write_record(record, notes)
         gone, due = removals(facts.noting(notes))
         await self._applier.remove(ref, gone)
-        looks = [
-            *([max(0.0, due - facts.now)] if due is not None else []),
-            *([LOOK_AGAIN_SECONDS] if live else []),
-        ]
-        return Halted(frozenset(entry.stage for entry in live), min(looks, default=None))
+        again = soonest([facts.until(due), LOOK_AGAIN_SECONDS if live else None])
+        return Halted(frozenset(entry.stage for entry in live), again)
 
 
 def _reason(control: Control, refused: Refused) -> Reason | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +116,11 @@ def _annotations(document: dict[str, Any]) -> dict[str, str]:
     found = document["metadata"].get("annotations")
     known = found.items() if isinstance(found, dict) else ()
     return {key: value for key, value in known if isinstance(value, str)}
+
+
+def soonest(looks: Iterable[float | None]) -> float | None:
+    """Return the least number of seconds after which to look again, or None if there is no need to."""
+    return min((look for look in looks if look is not None), default=None)
 
 
 def _status(document: dict[str, Any]) -> Status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -16,7 +16,7 @@ from distillery.controller.cache import Cache
 from distillery.controller.explaining import explained, reason_of
 from distillery.controller.halting import Halted, Halting
 from distillery.controller.intake import Intake, Subject
-from distillery.controller.look import LOOK_AGAIN_SECONDS, Faults, Look
+from distillery.controller.look import LOOK_AGAIN_SECONDS, Faults, Look, soonest
 from distillery.controller.observe import Observer
 from distillery.controller.publish import Publisher
 from distillery.controller.refusal import Refused
@@ -91,7 +91,7 @@ class Reconciler:
         looks.append(await self._write(look, look.known))
         if trouble is not None:
             raise trouble
-        return _soonest(looks)
+        return soonest(looks)
 
     async def _go_on(self, look: Look) -> float | None:
         """Bring a generation forward, or say why that is impossible."""
@@ -139,7 +139,7 @@ class Reconciler:
         looks += [*more, await self._write(look, look.known)]
         if trouble is not None:
             raise trouble
-        return _soonest(looks)
+        return soonest(looks)
 
     async def _apply(
         self,
@@ -165,8 +165,7 @@ class Reconciler:
             case Wait():
                 await self._applier.write_record(record, notes)
                 await self._applier.mend_rights(subject, facts)
-                until = [] if decision.until is None else [max(0.0, decision.until - facts.now)]
-                return [*until, LOOK_AGAIN_SECONDS]
+                return [facts.until(decision.until), LOOK_AGAIN_SECONDS]
             case Finish():
                 await self._applier.write_record(record, notes)
                 return [LOOK_SOON_SECONDS]  # as one that has ended
@@ -197,7 +196,7 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001  told by the border of the look: it must not hide how the job fares
             return [], error
         self._observer.drop(look.ref.uid, keys)
-        return [None if due is None else due - facts.now], None
+        return [facts.until(due)], None
 
     async def _refuse(self, look: Look, refused: Refused) -> float | None:
         """Tell that the object cannot be planned or rendered, and see to what runs."""
@@ -219,7 +218,7 @@ class Reconciler:
         looks = [await self._write(look, after), halted.again]
         if trouble is not None:
             raise trouble
-        return _soonest(looks if refused.stalled else [*looks, RETRY_REFUSED_SECONDS])
+        return soonest(looks if refused.stalled else [*looks, RETRY_REFUSED_SECONDS])
 
     async def _write(self, look: Look, after: Status) -> float | None:
         """Write the status if it says something new, then tell what has happened."""
@@ -248,7 +247,3 @@ def _small(subject: Subject) -> list[str]:
 def _patience(subject: Subject) -> Patience:
     profile = subject.profile
     return Patience(profile.heartbeat_deadline_seconds, profile.pending_deadline_seconds, PAUSES)
-
-
-def _soonest(looks: Sequence[float | None]) -> float | None:
-    return min((max(0.0, look) for look in looks if look is not None), default=None)

@@ -77,7 +77,7 @@ class Settled:
             found.append(removals(facts))
         for gone, _ in found:
             await self._applier.remove(look.ref, gone)
-        looks = [None if due is None else due - facts.now for _, due in found]
+        looks = [facts.until(due) for _, due in found]
         if any(entry.ended_at is None and facts.knows(key) for key, entry in facts.entries.items()):
             return [*looks, LOOK_AGAIN_SECONDS]
         self._observer.forget(look.ref.uid)  # thousands of finished jobs lie about

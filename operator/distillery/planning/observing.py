@@ -43,6 +43,10 @@ class Facts:
         """Return them with entries of the record as they are about to be written."""
         return replace(self, entries={**self.entries, **notes})
 
+    def until(self, moment: float | None) -> float | None:
+        """Return in how many seconds a moment comes, 0 if it has passed; None for one that never comes."""
+        return None if moment is None else max(0.0, moment - self.now)
+
     def of(self, key: str) -> tuple[Child, ...]:
         """Return the children of one attempt."""
         return tuple(child for child in self.children if child.key == key)
