@@ -8,14 +8,15 @@ from typing import Any
 
 from distillery.api.v1alpha1.status import Status
 from distillery.api.yaml import load_yaml
+from distillery.controller import handlers
 from distillery.controller.cache import Cache
-from distillery.controller.projection import project_cluster, project_pod, project_rayjob
+from distillery.controller.handlers import PROJECTIONS
 from distillery.controller.reconcile import Reconciler
 from distillery.errors import TransientError
 from distillery.kube.errors import Stale
 from distillery.kube.resources import DISTILLATION_JOBS, PODS, RAY_CLUSTERS, RAY_JOBS, Resource
 from distillery.manifests.metadata import JOB_UID_LABEL
-from distillery.planning.children import ClusterView, PodView, RayJobView
+from distillery.planning.children import Child, ClusterView, PodView, RayJobView
 from distillery.planning.profile import BuiltinProfile
 from distillery.planning.record import AttemptRecord
 from distillery.stages.report import Report
@@ -45,10 +46,17 @@ spec:
   evaluation: {gates: {retention: {min: 0.9, basis: teacher}}}
   release: {name: router}
 """
+
+
+def as_watched(resource: Resource) -> Callable[[dict[str, Any]], Child]:
+    """Return how the operator projects an object of which a watch tells: only what it wants gets that far."""
+    return lambda item: PROJECTIONS[resource](handlers.VIEWS[resource](item))
+
+
 VIEWS: tuple[tuple[Resource, Any, Any], ...] = (
-    (RAY_JOBS, RayJobView, project_rayjob),
-    (RAY_CLUSTERS, ClusterView, project_cluster),
-    (PODS, PodView, project_pod),
+    (RAY_JOBS, RayJobView, as_watched(RAY_JOBS)),
+    (RAY_CLUSTERS, ClusterView, as_watched(RAY_CLUSTERS)),
+    (PODS, PodView, as_watched(PODS)),
 )
 
 

@@ -47,9 +47,11 @@ NAMES = [
         "observedGeneration",
         "stages",
     ),
+    *("containers", "resources", "requests", "limits", "cpu", "memory"),
 ]
 WORDS = [
     "",
+    "100m",
     "a",
     "True",
     "Failed",

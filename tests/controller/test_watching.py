@@ -368,6 +368,23 @@ def test_what_kopf_is_given_is_what_the_projections_read(tmp_path):
         assert "status" in kept or resource.kind == "RayCluster"
 
 
+def test_what_a_pod_asks_for_is_seen_through_the_watch():
+    """The advice to raise it was never given: of the spec only plain fields got so far."""
+    resources = {
+        "requests": {"cpu": "100m", "memory": "4Gi", "nvidia.com/gpu": "1"},
+        "limits": {"memory": "4Gi"},
+    }
+    pod = {
+        "metadata": {"uid": "u", "name": "p", "namespace": "a", "labels": {JOB_UID_LABEL: "j"}},
+        "spec": {"containers": [{"name": "ray-worker", "resources": resources, "env": [{}] * 1000}, {}]},
+        "status": {"phase": "Running"},
+    }
+    kept = module.VIEWS[PODS](pod)
+    assert module.PROJECTIONS[PODS](kept) == module.PROJECTIONS[PODS](pod)
+    assert module.PROJECTIONS[PODS](kept).shortage == "its request of 100m CPU is less than Ray needs (250m)"
+    assert len(str(kept)) < 500
+
+
 def test_a_rayjob_is_seen_through_the_watch_as_it_is(tmp_path):
     rayjob = {
         "metadata": {

@@ -51,7 +51,7 @@ VIEWS: dict[Resource, View] = {
     CONFIG_MAPS: wanted(),
     RAY_JOBS: wanted(spec=["suspend"], status=True),
     RAY_CLUSTERS: wanted(status=True),
-    PODS: wanted(spec=["nodeName"], status=True),
+    PODS: wanted(spec=["nodeName"], status=True, sizes=True),
 }
 """What Kopf is given of the objects: what the handlers and the projections read."""
 

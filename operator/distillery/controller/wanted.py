@@ -16,6 +16,7 @@ from distillery.kube.session import View
 METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 LABELS = ("distillery.dev/", "app.kubernetes.io/", "ray.io/")
 """Beginnings of the labels that say something to us."""
+SIZES = ("cpu", "memory")
 MOST_STATUS_BYTES = 64 * 1024
 """No honest status comes near; without one a child counts as one that has not begun."""
 
@@ -40,12 +41,13 @@ def named(document: Mapping[str, Any]) -> Named | None:
     return Named(uid, namespace, name)
 
 
-def wanted(*, spec: Sequence[str] = (), status: bool = False) -> View:
+def wanted(*, spec: Sequence[str] = (), status: bool = False, sizes: bool = False) -> View:
     """Return a view with the names, our labels, the owner, and some fields of the spec that are no structures.
 
     Args:
         spec: names of the fields.
         status: whether the status is wanted too.
+        sizes: whether it is wanted what the first container takes of CPU and memory.
     """
 
     def view(document: dict[str, Any]) -> dict[str, Any] | None:
@@ -56,11 +58,25 @@ def wanted(*, spec: Sequence[str] = (), status: bool = False) -> View:
         if spec and isinstance(whole, dict):
             fields = {key: whole[key] for key in spec if key in whole}
             seen["spec"] = {key: value for key, value in fields.items() if not isinstance(value, dict | list)}
+            if sizes:
+                seen["spec"]["containers"] = [{"resources": _sizes(whole.get("containers"))}]
         if status and len(json.dumps(document.get("status"))) <= MOST_STATUS_BYTES:
             seen["status"] = document.get("status")
         return seen
 
     return view
+
+
+def _sizes(containers: Any) -> dict[str, dict[str, str]]:
+    """Return the requests and limits of the first container, Ray's, as far as they are compared with anything."""
+    first = containers[0] if isinstance(containers, list) and containers else None
+    resources = first.get("resources") if isinstance(first, dict) else None
+    found: dict[str, dict[str, str]] = {}
+    for part in ("requests", "limits"):
+        amounts = resources.get(part) if isinstance(resources, dict) else None
+        if isinstance(amounts, dict):
+            found[part] = {name: str(amounts[name]) for name in SIZES if name in amounts}
+    return found
 
 
 def _metadata(metadata: dict[str, Any]) -> dict[str, Any]:
