@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distillery.controller.cache import Cache, KnownJob
-from distillery.planning.children import ClusterView, PodView, RayJobView
+from distillery.planning.children import ClusterView, Owner, PodView, RayJobView
 
 
 def pod(uid="p1", job="j1", **more) -> PodView:
@@ -141,3 +141,26 @@ def test_an_object_that_is_relabelled_changes_its_family_and_leaves_nothing_behi
     assert (cache.children("a", "j2"), cache.children("a", "j3")) == ((), (pod(job="j3"),))
     cache.delete(pod(job="j3"))
     assert cache.children("a", "j3") == ()
+
+
+def test_pods_that_strangers_lose_never_push_out_those_of_a_job():
+    """They bear the uid of the job and belong to a Ray cluster of their own, here or in another namespace."""
+
+    def lose(cache, namespace, cluster, *uids):
+        owner = Owner("ray.io", "RayCluster", cluster, cluster)
+        cache.upsert(ClusterView(namespace, cluster, cluster, "j1", "teacher.1", 0.0))
+        for uid in uids:
+            view = replace(pod(uid), namespace=namespace, owner=owner)
+            cache.upsert(view)
+            cache.delete(view)
+
+    for namespace in ("a", "b"):
+        cache = Cache()
+        lose(cache, "a", "ours", "p1")
+        lose(cache, namespace, "theirs", *(f"s{number}" for number in range(200)))
+        assert [p.uid for p in cache.lost("a", "j1") if p.owner.uid == "ours"] == ["p1"]
+        assert len(cache.lost("a", "j1")) <= 51
+        assert {p.namespace for p in cache.lost("a", "j1")} == {"a"}
+        cache.delete(ClusterView("a", "ours", "ours", "j1", "teacher.1", 0.0))
+        cache.delete(ClusterView(namespace, "theirs", "theirs", "j1", "teacher.1", 0.0))
+        assert (cache.lost("a", "j1"), cache.lost("b", "j1"), cache._lost) == ((), (), {})

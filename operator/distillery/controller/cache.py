@@ -9,13 +9,13 @@ what was touched by an event after a list began is newer than the list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from distillery.planning.children import Child, ClusterView, PodView
 
 MOST_LOST = 50
-"""Lost pods that are remembered per job; beyond these the oldest are forgotten."""
+"""Lost pods that are remembered per Ray cluster; beyond these the oldest are forgotten."""
 
 JobKey = tuple[str, str]
 """Namespace and name of a DistillationJob."""
@@ -53,13 +53,14 @@ class Cache:
         uids = self._families.get((namespace, job_uid), ())
         return tuple(self._entries[uid].view for uid in sorted(uids))
 
-    def lost(self, job_uid: str) -> tuple[PodView, ...]:
+    def lost(self, namespace: str, job_uid: str) -> tuple[PodView, ...]:
         """Return pods that are gone while their Ray cluster is there, as they were last seen.
 
         KubeRay puts others in their place and keeps no count. It is only for people, so it may begin anew with the
-        process.
+        process. Each Ray cluster has its own, lest those of a stranger's push the others out.
         """
-        return tuple(self._lost.get(job_uid, ()))
+        members = sorted(self._families.get((namespace, job_uid), ()))
+        return tuple(pod for uid in members for pod in self._lost.get(uid, ()))
 
     def upsert(self, view: Child) -> bool:
         """Take what an event has shown. Returns: whether that says something new."""
@@ -116,7 +117,6 @@ class Cache:
     def forget_job(self, uid: str) -> None:
         """Drop a DistillationJob that is gone. Its children follow when they are deleted themselves."""
         self._jobs.pop(uid, None)
-        self._lost.pop(uid, None)
 
     def has_job(self, key: JobKey) -> bool:
         """Say whether a job of this name exists, maybe a newer one than the one that was deleted."""
@@ -154,25 +154,15 @@ class Cache:
         if not members:
             del self._families[family]
 
-    def _remember(self, view: Child, left: Iterable[str]) -> None:
+    def _remember(self, view: Child, left: Container[str]) -> None:
         """Keep a pod that was lost while its Ray cluster is there, and drop those of a cluster that is gone."""
-        lost = self._lost.get(view.job_uid, [])
         if isinstance(view, ClusterView):
-            lost = [pod for pod in lost if _owner_uid(pod) != view.uid]
-        elif isinstance(view, PodView) and any(_lives(self._entries[uid].view, view) for uid in left):
-            lost = [*lost, view][-MOST_LOST:]
-        self._lost.pop(view.job_uid, None)
-        if lost:
-            self._lost[view.job_uid] = lost
+            self._lost.pop(view.uid, None)
+        elif isinstance(view, PodView) and view.owner is not None and view.owner.uid in left:
+            cluster = self._entries[view.owner.uid].view
+            if isinstance(cluster, ClusterView) and not cluster.terminating:
+                self._lost[cluster.uid] = [*self._lost.get(cluster.uid, ()), view][-MOST_LOST:]
 
 
 def _family(view: Child) -> Family:
     return view.namespace, view.job_uid
-
-
-def _lives(cluster: Child, pod: PodView) -> bool:
-    return isinstance(cluster, ClusterView) and cluster.uid == _owner_uid(pod) and not cluster.terminating
-
-
-def _owner_uid(pod: PodView) -> str:
-    return pod.owner.uid if pod.owner is not None else ""

@@ -88,7 +88,7 @@ class Observer:
             heard={key: known.at for key, known in heard.items()},
             now=now,
             parents=memory.parents,
-            lost=_lost(ref, children, self._cache.lost(ref.uid), entries, parents),
+            lost=_lost(ref, children, self._cache.lost(ref.namespace, ref.uid), entries, parents),
         )
         return facts, complaints
 
