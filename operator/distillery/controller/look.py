@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,9 +124,35 @@ def soonest(looks: Iterable[float | None]) -> float | None:
 
 
 def _status(document: dict[str, Any]) -> Status:
-    """Return the status as stored; one that cannot be read is written anew from the facts."""
+    """Return the status as stored, without what cannot be read of it: another release may know more of a field.
+
+    The rest holds: that a generation has ended, and what was asked for though its annotation is gone.
+    """
+    stored = document.get("status") or {}
+    for depth in (2, 1):
+        try:
+            return Status.model_validate(stored)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+            log.warning(
+                "the stored status cannot be read as a whole: %s: %s", found[0]["loc"], found[0]["msg"]
+            )
+            stored = _without(stored, [problem["loc"][:depth] for problem in found])
     try:
-        return Status.model_validate(document.get("status") or {})
-    except ValidationError as error:
-        log.warning("the stored status cannot be read and is written anew: %s", error.errors()[0]["msg"])
-        return Status()
+        return Status.model_validate(stored)
+    except ValidationError:
+        return Status()  # not even a mapping
+
+
+def _without(value: Any, paths: Collection[tuple[int | str, ...]]) -> Any:
+    """Return a copy of a structure that lacks what lies at some paths."""
+    if isinstance(value, Mapping):
+        items = [(key, item) for key, item in value.items() if (key,) not in paths]
+        return {key: _without(item, _inside(key, paths)) for key, item in items}
+    if isinstance(value, list):
+        return [_without(v, _inside(i, paths)) for i, v in enumerate(value) if (i,) not in paths]
+    return value
+
+
+def _inside(key: int | str, paths: Collection[tuple[int | str, ...]]) -> list[tuple[int | str, ...]]:
+    return [path[1:] for path in paths if len(path) > 1 and path[0] == key]
