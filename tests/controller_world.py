@@ -142,6 +142,8 @@ class World:
     def __init__(self, manifest: str = MANIFEST) -> None:
         self.api = MemoryApi()
         self.now = 1_793_800_000.0
+        self.ahead = 0.0
+        """By so much the operator's clock is ahead of everybody else's."""
         self.kuberay = SimulatedKubeRay(self.api, lambda: self.now)
         self.told = Told()
         self.manifest = load_yaml(manifest, "job.yaml")
@@ -156,7 +158,7 @@ class World:
         self.kube = Faulty(self.api, nth, fault)
         kube: Any = self.kube
         telling: Any = self.told
-        self.operator = Reconciler(kube, self.cache, telling, builtin, lambda: self.now)
+        self.operator = Reconciler(kube, self.cache, telling, builtin, lambda: self.now + self.ahead)
         return self.operator
 
     async def apply(self, **spec: Any) -> None:

@@ -74,7 +74,7 @@ class Events:
 
     def _allow(self, uid: str, now: float) -> bool:
         budget = self._budgets.pop(uid, None) or _Budget(BURST, now)
-        budget.left = min(BURST, budget.left + (now - budget.at) / REFILL_SECONDS)
+        budget.left = min(BURST, budget.left + max(0.0, now - budget.at) / REFILL_SECONDS)
         budget.at = now
         allowed = budget.left >= 1
         budget.left -= 1 if allowed else 0

@@ -17,7 +17,8 @@ from distillery.planning.reports import accept_reports, newer
 from distillery.stages.report import Report
 
 DEAF_SECONDS = 90.0
-"""If a job was not looked at for so long (the API server was away), its workers' silence means nothing yet."""
+"""If a job was not looked at for so long (the API server was away, or the clock was set), its workers' silence means
+nothing yet."""
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class Observer:
             raise Refused(Reason.RECORD_DAMAGED, f"{error} → {repair}", False) from None
         accepted, complaints = accept_reports(reports.get("data") or {}, entries)
         memory = self._memory.setdefault(ref.uid, Memory())
-        deaf = now - memory.looked_at > DEAF_SECONDS
+        deaf = not 0 <= now - memory.looked_at <= DEAF_SECONDS
         memory.looked_at = now
         for key, report in accepted.items():
             known = memory.reports.get(key)

@@ -39,8 +39,8 @@ class Publisher:
         if before == after and "status" in document:
             return None
         uid = document["metadata"]["uid"]
-        age = now - self._written.get(uid, 0.0)
-        if _lasting(before) == _lasting(after) and age < PROGRESS_SECONDS:
+        age = now - self._written.get(uid, 0.0)  # less than nothing if the clock was set back
+        if _lasting(before) == _lasting(after) and 0 <= age < PROGRESS_SECONDS:
             return PROGRESS_SECONDS - age
         try:
             await self._kube.replace_status(DISTILLATION_JOBS, _bare(document, after))
