@@ -75,6 +75,30 @@ def test_what_cannot_be_read_of_a_status_neither_begins_a_job_anew_nor_forgets_a
     asyncio.run(run())
 
 
+def test_an_end_that_somebody_has_written_hides_no_attempt_that_is_at_work() -> None:
+    """Else nothing would watch it, and neither a request nor a deadline would stop it."""
+
+    async def run() -> None:
+        world = World()
+        world.kuberay.hold = lambda assignment: True
+        await world.apply(activeDeadlineSeconds=3600)
+        await world.run(lambda status: any(stage.progress for stage in status.stages))
+        status = world.api.objects[JOB]["status"]
+        status["conditions"] = [
+            {**c, "status": "False" if c["type"] == "Reconciling" else c["status"]}
+            for c in status["conditions"]
+        ]
+        world.start_operator()
+        await world.turn(30.0)
+        assert {c.type: c.status for c in (await world.status()).conditions}["Reconciling"] == "True"
+        for _ in range(150):
+            await world.turn(30.0)
+        assert (await world.status()).phase == "Failed"
+        assert [key for key in world.api.objects if key[0] == "pods"] == []
+
+    asyncio.run(run())
+
+
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -87,7 +87,10 @@ class Reconciler:
 
     async def _settle(self, look: Look) -> float | None:
         """Keep a generation that has come to its end."""
-        looks, trouble = await self._settled.look(look)
+        settled = await self._settled.look(look)
+        if settled is None:
+            return await self._go_on(look)
+        looks, trouble = settled
         looks.append(await self._write(look, look.known))
         if trouble is not None:
             raise trouble

@@ -12,7 +12,7 @@ from distillery.controller.refusal import Refused
 from distillery.controller.telling import Telling
 from distillery.planning.bookkeeping import noted, removals
 from distillery.planning.ended import outlived, settled_status, with_conflict
-from distillery.planning.observing import Facts
+from distillery.planning.observing import Facts, is_live
 from distillery.planning.record import AttemptRecord
 
 
@@ -25,11 +25,11 @@ class Settled:
         self._publisher = publisher
         self._telling = telling
 
-    async def look(self, look: Look) -> tuple[list[float | None], Exception | None]:
+    async def look(self, look: Look) -> tuple[list[float | None], Exception | None] | None:
         """Do what is left to do; `look.known` says afterwards what may be told of it.
 
         Returns: seconds after which to look again; the first of what went wrong, which kept nothing else from being
-        done.
+        done. None if something is at work, so that the status is wrong: somebody else must have written it.
         """
         record, reports = await self._applier.existing_maps(look.ref)
         try:
@@ -38,6 +38,8 @@ class Settled:
             record = {}
             facts, complaints = self._observer.facts(look.ref, record, {})
             complaints.append(damaged.message)
+        if any(is_live(entry, facts) and not entry.control for entry in facts.entries.values()):
+            return None
         look.complaints += complaints
         notes = noted(facts)
         facts = facts.noting(notes)
