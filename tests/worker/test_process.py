@@ -13,7 +13,9 @@ import pytest
 
 import children
 from distillery.artifacts import layout
+from distillery.stages.assignment import Assignment
 from distillery.stages.report import Failure, Report
+from distillery.stages.stage import StageName
 from tiny_job import make_bench, teacher_process, write_tickets
 from worker_bench import REPORTS, ConfigMapApi, Operator, until
 
@@ -231,3 +233,25 @@ def test_an_assignment_that_cannot_be_read_has_an_exit_status_of_its_own(tmp_pat
         assert done.returncode == 2, done.stderr
         assert "there is no usable assignment" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+class Careless(Operator):
+    """An operator that lets through what is nested too deep."""
+
+    def assignment(self, stage: StageName, attempt: int = 1) -> Assignment:
+        whole = super().assignment(stage, attempt)
+        deep: dict[str, object] = {}
+        for _ in range(90):
+            deep = {"a": deep}
+        return whole.model_copy(update={"run": whole.run.model_copy(update={"params": {"odd": deep}})})
+
+
+def test_parameters_that_are_nested_too_deep_are_refused_with_a_word(operator: Operator) -> None:
+    careless = Careless(operator.bench, operator.api, operator.heartbeat, operator.environment)
+    ended = careless.wait(careless.start("dataset"))
+    assert ended.code == 2, ended.log
+    last = operator.last("dataset").failure
+    assert last is not None
+    assert (last.failure_class, last.reason) == ("user", "InvalidSpec")
+    assert last.message.endswith("deep or more: flatten them, 80 are allowed")
+    assert operator.bench.billed() == []

@@ -9,11 +9,14 @@ import sys
 from pydantic import ValidationError
 
 from distillery import __version__
+from distillery.api.bounds import measured
+from distillery.api.v1alpha1.common import MAX_FREE_FORM_DEPTH
 from distillery.api.v1alpha1.conditions import Reason
 from distillery.secrets import EnvironmentSecrets
 from distillery.settings import Settings
 from distillery.stages.assignment import Assignment
 from distillery.stages.report import Failure
+from distillery.stages.stage import StageRun
 from distillery.stages.versions import NEWEST
 from distillery.streams import flush_output, open_streams
 from distillery.worker.logs import configure_logging
@@ -21,6 +24,9 @@ from distillery.worker.process import Attempt, Exit
 from distillery.worker.secrets import PodSecrets
 
 log = logging.getLogger("distillery.worker")
+
+MOST_DEPTH = MAX_FREE_FORM_DEPTH + 16
+"""Of a stage's parameters: a free-form field inside what leads to it."""
 
 
 def main() -> Exit:
@@ -49,9 +55,9 @@ def main() -> Exit:
     )
     try:
         attempt = Attempt(assignment, settings, secrets, kept)
-        if wrong is not None:
-            log.error("%s", wrong)
-            failure = Failure(failure_class="user", reason=Reason.WORKER_TOO_OLD, message=wrong)
+        failure = _too_old(wrong) or _too_deep(run)
+        if failure is not None:
+            log.error("%s", failure.message)
             return attempt.refuse(failure)
         return attempt.run()
     except (
@@ -71,6 +77,21 @@ def _too_new(text: bytes) -> str | None:
         return None
     known = f"this worker, of release {__version__}, reads version {NEWEST} at most"
     return f"the assignment has version {version}, {known}: use a newer worker image"
+
+
+def _too_old(wrong: str | None) -> Failure | None:
+    if wrong is None:
+        return None
+    return Failure(failure_class="user", reason=Reason.WORKER_TOO_OLD, message=wrong)
+
+
+def _too_deep(run: StageRun) -> Failure | None:
+    """Refuse what an operator without this bound has let through: code behind this recurses into it."""
+    depth, _ = measured(run.params)
+    if depth <= MOST_DEPTH:
+        return None
+    message = f"the parameters of {run.stage} are nested {depth} deep or more: flatten them, {MOST_DEPTH} are allowed"
+    return Failure(failure_class="user", reason=Reason.INVALID_SPEC, message=message)
 
 
 if __name__ == "__main__":
