@@ -31,7 +31,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A teacher that does not come up is given up within a second, instead of a good minute in five tries."""
-    options, looks = "distillery.querying.engine.EngineOptions", "distillery.runner.local.Observed"
+    options, looks = "distillery.stages.dataset.preflight.EngineOptions", "distillery.runner.local.Observed"
     monkeypatch.setattr(options, partial(EngineOptions, startup_seconds=0.2, backoff_seconds=0.05))
     monkeypatch.setattr(looks, partial(Observed, patience=Patience(pauses=(0.0,))))
 
