@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from distillery.controller.apply import Applier
@@ -47,12 +48,12 @@ class Settled:
         looks: list[float | None] = []
         trouble = None
         for chore in (
-            self._close_books(record, notes, facts),
-            self._keep_release(look),
-            self._clear_away(look, record, facts),
+            partial(self._close_books, record, notes, facts),
+            partial(self._keep_release, look),
+            partial(self._clear_away, look, record, facts),
         ):
             try:
-                looks += await chore
+                looks += await chore()
             except Exception as error:  # noqa: BLE001  told by the border of the look
                 trouble = trouble or error
         return looks, trouble
